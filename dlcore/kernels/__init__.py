@@ -1,0 +1,1 @@
+"""The fast paths, one file each; `dlcore.nn` calls them, nobody has to."""

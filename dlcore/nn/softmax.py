@@ -1,0 +1,126 @@
+"""Softmax and its logarithm, safe at every value that has a limit."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from dlcore import _checks
+from dlcore._precision import compute_dtype
+from dlcore._typing import Array, ArrayLike
+
+__all__ = ["log_softmax", "peak", "shift", "softmax"]
+
+
+def peak(x: Array, axis: int) -> Array:
+    """The maximum along `axis`, kept with size one: a constant to the gradient, since softmax does not depend on it."""
+    return lax.stop_gradient(jnp.max(x, axis=axis, keepdims=True, initial=-np.inf))
+
+
+def shift(x: Array, top: Array) -> Array:
+    """`x` minus its slice's maximum `top`: what is exponentiated without overflow.
+
+    A slice of −inf alone stays −inf (its exponentials are zeros), and one that holds +inf becomes its own limit: 0 at
+    +inf, −inf elsewhere.
+    """
+    finite = jnp.where(jnp.isinf(top), 0, top)
+    return jnp.where(top == np.inf, jnp.where(x == np.inf, 0.0, -np.inf).astype(x.dtype), x - finite)
+
+
+def softmax(x: ArrayLike, *, axis: int = -1, temperature: float | Array = 1.0, where: ArrayLike | None = None) -> Array:
+    """Turns scores into probabilities.
+
+        y_k = exp(x_k / τ) / Σ_j exp(x_j / τ)
+
+    Args:
+      x: any shape with at least one axis, floating.
+      axis: along which the probabilities sum to one.
+      temperature: τ > 0, a number or a traced scalar: large makes them even, small picks the largest.
+      where: booleans, of the rank of `x` with axes of equal size or of size 1: False leaves an entry out (y = 0).
+
+    Returns:
+      y in the shape and dtype of `x`; computed in float32 or wider. A slice with nothing left by `where`, or with
+      nothing but −inf, gives zeros.
+
+    Raises:
+      ValueError: if `axis` is none of `x`, `temperature` is not positive, or `where` does not fit.
+      TypeError: if `x` is not floating, or `where` not boolean.
+
+    Gradient: smooth; zero, never NaN, in entries and slices that `where` leaves out.
+
+    Example:
+      >>> import jax.numpy as jnp, dlcore.nn as nn
+      >>> print(nn.softmax(jnp.array([0.0, 0.0, -jnp.inf])))
+      [0.5 0.5 0. ]
+
+    Source: Bridle 1990, "Probabilistic interpretation of feedforward classification network outputs".
+    """
+    shifted, dtype = _shifted("nn.softmax", x, axis, temperature, where)
+    e = jnp.exp(shifted)
+    total = e.sum(axis, keepdims=True)
+    return (e / jnp.where(total == 0, 1, total)).astype(dtype)
+
+
+def log_softmax(
+    x: ArrayLike, *, axis: int = -1, temperature: float | Array = 1.0, where: ArrayLike | None = None
+) -> Array:
+    """The logarithm of softmax, without taking the logarithm of small numbers.
+
+        y_k = x_k / τ − log Σ_j exp(x_j / τ)
+
+    Args:
+      x: any shape with at least one axis, floating.
+      axis: along which the probabilities sum to one.
+      temperature: τ > 0.
+      where: as in `softmax`.
+
+    Returns:
+      y in the shape and dtype of `x`; computed in float32 or wider. Entries that `where` leaves out are −inf, the
+      logarithm of their probability; a slice with nothing left is zeros, so that it adds nothing to a loss.
+
+    Raises:
+      ValueError: if `axis` is none of `x`, `temperature` is not positive, or `where` does not fit.
+      TypeError: if `x` is not floating, or `where` not boolean.
+
+    Gradient: smooth; zero, never NaN, in entries and slices that `where` leaves out.
+
+    Example:
+      >>> import jax.numpy as jnp, dlcore.nn as nn
+      >>> nn.log_softmax(jnp.array([1000.0, 0.0]))
+      Array([    0., -1000.], dtype=float32)
+
+    Source: Goodfellow, Bengio & Courville 2016, "Deep learning", section 6.2.2.3.
+    """
+    shifted, dtype = _shifted("nn.log_softmax", x, axis, temperature, where)
+    total = jnp.exp(shifted).sum(axis, keepdims=True)
+    empty = total == 0
+    y = shifted - jnp.log(jnp.where(empty, 1, total))
+    if where is None:
+        return y.astype(dtype)
+    return jnp.where(empty, 0, y).astype(dtype)
+
+
+def _shifted(
+    name: str, x: ArrayLike, axis: int, temperature: float | Array, where: ArrayLike | None
+) -> tuple[Array, np.dtype]:
+    values = _checks.floating(name, "x", x)
+    index = _checks.integer(name, "axis", axis, low=-values.ndim)
+    if index >= values.ndim:
+        raise _checks.value_error(
+            name, "axis", axis, f"an axis of x, which has {values.ndim}", "-1 is the last axis, the classes."
+        )
+    tau = _checks.scalar(name, "temperature", temperature, above=0.0)
+    scores = values.astype(compute_dtype(values.dtype))
+    scores = scores / jnp.asarray(tau, scores.dtype)
+    if where is not None:
+        chosen = _checks.array(name, "where", where)
+        if chosen.dtype != np.bool_:
+            raise _checks.type_error(name, "where", _checks.describe(chosen), "booleans", "Compare first: x > 0.")
+        if chosen.ndim != values.ndim or any(a not in (1, b) for a, b in zip(chosen.shape, values.shape, strict=True)):
+            raise _checks.value_error(
+                name, "where", f"shape {chosen.shape}", f"{values.shape}, or 1 on axes that share an entry",
+                "Add axes of size 1 where they are missing.",
+            )  # fmt: skip
+        scores = jnp.where(chosen, scores, -np.inf)
+    return shift(scores, peak(scores, index)), values.dtype
