@@ -308,7 +308,9 @@ def _keeps(x: Any, y: Any) -> None:
     def differ(a: Any, b: Any) -> bool:
         return a.shape != b.shape or a.dtype != b.dtype
 
-    if bool(jax.tree.structure(x) != jax.tree.structure(y)) or any(map(differ, jax.tree.leaves(x), jax.tree.leaves(y))):
+    before: Any = jax.tree.structure(x)
+    after: Any = jax.tree.structure(y)
+    if before != after or any(map(differ, jax.tree.leaves(x), jax.tree.leaves(y))):
         raise _checks.value_error(
             "models.stack",
             "layer",

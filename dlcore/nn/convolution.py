@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from dlcore import _checks
 from dlcore._typing import Array, ArrayLike, DType, Key, Padding, Params, Spatial
 from dlcore._windows import WindowAxis, resolve_windows
+from dlcore.kernels.convolution import convolve
 from dlcore.nn import initializers
 from dlcore.nn._affine import add_bias, float_dtype
 
@@ -164,20 +164,10 @@ def conv(
 
     batch = x.shape[: -1 - count]
     flat = x.reshape((math.prod(batch), *x.shape[-1 - count :]))
-    pairs = [(w.low, w.high) for w in axes]
-    if padding_mode != "zeros" and any(low or high for low, high in pairs):
+    if padding_mode != "zeros":
         flat = _pad_border(name, flat, axes, padding_mode)
-        pairs = [(0, 0)] * count
-    space = "".join(chr(ord("a") + i) for i in range(count))
-    y = lax.conv_general_dilated(
-        flat,
-        kernel,
-        window_strides=[w.stride for w in axes],
-        padding=pairs,
-        rhs_dilation=[w.dilation for w in axes],
-        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
-        feature_group_count=g,
-    )
+        axes = tuple(w._replace(inputs=w.inputs + w.low + w.high, low=0, high=0) for w in axes)
+    y = convolve(flat, kernel, axes, g)
     return add_bias(name, params, y.reshape(batch + y.shape[1:]))
 
 
