@@ -33,8 +33,8 @@ class DataSet(NamedTuple):
 def load(name: str) -> DataSet:
     """A data set by name.
 
-    "digits": 1,797 handwritten digits of 8 × 8 pixels in [0, 1] (UCI, Alpaydin & Kaynak 1998); the first half, 898, for
-    training and the second, other writers', for testing, as in scikit-learn's example, where SVC(γ = .001) reaches 96.9 %.
+    "digits": 1,797 handwritten digits of 8 × 8 pixels in [0, 1] (UCI, Alpaydin & Kaynak 1998); the first half, 898,
+    for training and the second half for testing, as in scikit-learn's example, where SVC(γ = .001) reaches 96.9 %.
     "breast-cancer" (569 × 30, two classes) and "wine" (178 × 13, three classes): tables, split in halves after a
     permutation with seed 0, each column standardised by the mean and deviation of the training half.
 

@@ -1,16 +1,16 @@
 """Dense convolution whose gradients stay fast inside a compiled loop on CPU.
 
-What the compiler does with the plain form: XLA's CPU backend hands a convolution to its vectorised routine only if
-its dimensions are in one canonical order (batch, space, channels; window, in, out). A pass puts others in that
-order, but visits the entry computation alone (jax#12868). The transposes that JAX derives for a convolution are not in that
-order, so that inside `lax.scan`, where training spends its time, the gradient in the kernel runs as a scalar loop: 50 to
-70 times slower than the same gradient outside of it.
+What the compiler does with the plain form: XLA's CPU backend hands a convolution to its vectorised routine only if its
+dimensions are in one canonical order (batch, space, channels; window, in, out). A pass puts others in that order, but
+visits the entry computation alone (jax#12868). The transposes that JAX derives for a convolution are not in that order,
+so that inside `lax.scan`, where training spends its time, the gradient in the kernel runs as a scalar loop: 50 to 90
+times slower than the same gradient outside of it.
 
-The floor is that of the convolution outside the loop, at the matrix multiplication's rate already. The form chosen: both
-gradients are written as convolutions in canonical order, with the transposes of their operands explicit. To keep forward
-mode and Hessians, no derivative rule is overridden by a `custom_vjp`; instead the tangent maps are defined as the transposes
-of these gradients (`jax.linear_transpose`), so that reverse mode, which transposes them again, runs exactly these
-forms. On other platforms the tangents are plain convolutions, whose transposes their libraries know.
+The floor is that of the convolution outside the loop, at the matrix multiplication's rate already. The form chosen:
+both gradients are written as convolutions in canonical order, with the transposes of their operands explicit. To keep
+forward mode and Hessians, nothing is overridden by a `custom_vjp`; instead the tangent maps are defined as the
+transposes of these gradients (`jax.linear_transpose`), so that reverse mode, which transposes them again, runs exactly
+these forms. On other platforms the tangents are plain convolutions, whose transposes their libraries know.
 
 Measured by `python -m benchmarks.convolution`; figures: benchmarks/results/convolution.json.
 """

@@ -1,0 +1,207 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dlcore.app.config import MODELS, OPTIMIZERS, SCHEDULES, TrainConfig
+from dlcore.app.errors import FailureError, UsageError
+from dlcore.data.sets import NAMES
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="dlcore",
+    help="Deep learning as mathematics writes it. Train a network on real data, and ask whether the compiler is right.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+DEFAULT: dict[str, Any] = {field.name: field.default for field in fields(TrainConfig)}
+WHAT, HOW, AGAINST, WHERE = "What to train", "How to train", "Against overfitting", "Output"
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Option(help=f"The network: {' or '.join(MODELS)}.", rich_help_panel=WHAT)] = DEFAULT[
+        "model"
+    ],
+    data: Annotated[str, typer.Option(help=f"The data: {', '.join(NAMES)}.", rich_help_panel=WHAT)] = DEFAULT["data"],
+    layers: Annotated[
+        str,
+        typer.Option(
+            help="Widths of the hidden layers (mlp, 128,128) or channels of the blocks (convnet, 32,64).",
+            rich_help_panel=WHAT,
+            show_default="by model",
+        ),
+    ] = "",
+    epochs: Annotated[
+        int, typer.Option(help="How often to go through the training data.", rich_help_panel=HOW)
+    ] = DEFAULT["epochs"],
+    batch_size: Annotated[int, typer.Option(help="How many examples make one step.", rich_help_panel=HOW)] = DEFAULT[
+        "batch_size"
+    ],
+    optimizer: Annotated[
+        str, typer.Option(help=f"One of {', '.join(OPTIMIZERS)} (Optax').", rich_help_panel=HOW)
+    ] = DEFAULT["optimizer"],
+    learning_rate: Annotated[
+        float, typer.Option(help="The size of a step; the first thing to change.", rich_help_panel=HOW)
+    ] = DEFAULT["learning_rate"],
+    schedule: Annotated[
+        str,
+        typer.Option(
+            help=f"The learning rate over time: {' or '.join(SCHEDULES)} (cosine falls to 0).", rich_help_panel=HOW
+        ),
+    ] = DEFAULT["schedule"],
+    seed: Annotated[
+        int, typer.Option(help="The same seed gives the same parameters, bit for bit.", rich_help_panel=HOW)
+    ] = DEFAULT["seed"],
+    dropout: Annotated[
+        float, typer.Option(help="Probability of dropping a value before the last layer.", rich_help_panel=AGAINST)
+    ] = DEFAULT["dropout"],
+    input_dropout: Annotated[
+        float, typer.Option(help="Probability of dropping an input.", rich_help_panel=AGAINST)
+    ] = DEFAULT["input_dropout"],
+    l2: Annotated[
+        float, typer.Option(help="λ of the penalty λ Σ ω² on the kernels.", rich_help_panel=AGAINST)
+    ] = DEFAULT["l2"],
+    shift: Annotated[
+        int, typer.Option(help="Move training images at random by up to so many pixels.", rich_help_panel=AGAINST)
+    ] = DEFAULT["shift"],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run's folder; new or empty.", rich_help_panel=WHERE, show_default="runs/<time>-…"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=WHERE)
+    ] = False,
+    trust_compiler: Annotated[
+        bool,
+        typer.Option(
+            "--trust-compiler", help="Train even if the compiler fails its self-tests.", rich_help_panel=WHERE
+        ),
+    ] = False,
+    show_traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show the traceback of an error.", rich_help_panel=WHERE)
+    ] = False,
+) -> None:
+    """Train a network, and keep what one wants to look at: metrics, parameters, pictures.
+
+    Without options: a convolutional network on 8 × 8 handwritten digits, in about a quarter of a minute.
+    """
+    from dlcore.app.training import run_training
+
+    config = TrainConfig(
+        model=model, data=data, layers=_widths(layers), epochs=epochs, batch_size=batch_size, optimizer=optimizer,
+        learning_rate=learning_rate, schedule=schedule, dropout=dropout, input_dropout=input_dropout, l2=l2,
+        shift=shift, seed=seed,
+    )  # fmt: skip
+    result = run_training(config, out, Console(stderr=True), trust_compiler=trust_compiler)
+    if as_json:
+        print(json.dumps(result))
+    else:
+        _print_result(result)
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as one JSON object.")] = False,
+    show_traceback: Annotated[bool, typer.Option("--traceback", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Show versions and devices, and test whether the compiler computes right numbers here.
+
+    Exit status 0 if all is right, 1 if something is wrong; each wrong line says how to mend it.
+    """
+    from dlcore.app.versions import versions
+    from dlcore.diagnostics import check_compiler
+
+    found, tests = versions(), check_compiler()
+    if as_json:
+        print(json.dumps({"versions": found, "tests": [test._asdict() for test in tests]}))
+    else:
+        console = Console()
+        table = Table.grid(padding=(0, 3))
+        for name, value in found.items():
+            table.add_row(name, value)
+        console.print(table, "")
+        table = Table.grid(padding=(0, 3))
+        for test in tests:
+            table.add_row("[green]ok[/green]" if test.ok else "[bold red]wrong[/bold red]", test.name, test.detail)
+        console.print(table)
+        for test in tests:
+            if not test.ok:
+                console.print(f"\n[bold]{test.name}[/bold]: {test.mend}")
+    if any(not test.ok for test in tests):
+        raise typer.Exit(1)
+
+
+def run(arguments: list[str]) -> int:
+    """Runs the command and returns its exit status."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    wanted = "--traceback" in arguments
+    try:
+        status = app(arguments, standalone_mode=False)
+    except typer.Abort:
+        errors.print("Interrupted.")
+        return 1
+    except KeyboardInterrupt:
+        errors.print("Interrupted.")
+        return 1
+    except Exception as error:
+        if wanted:
+            traceback.print_exc()
+        return _report(errors, error, wanted)
+    return status if isinstance(status, int) else 0
+
+
+def _report(errors: Console, error: Exception, shown: bool) -> int:
+    if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # the parser's own: an unknown option, …
+        errors.print(f"dlcore: {error.format_message()} See dlcore --help.", markup=False)
+        return int(error.exit_code)
+    if isinstance(error, UsageError):
+        errors.print(f"dlcore: {error}", markup=False)
+        return 2
+    if isinstance(error, FailureError):
+        errors.print(f"dlcore: {error}", markup=False)
+        return 1
+    where = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+    hint = "" if shown else " --traceback shows where."
+    errors.print(f"dlcore: {type(error).__name__}: {error}{where}{hint}", markup=False)
+    return 1
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise UsageError(f"--layers {text}: whole numbers with commas between them are expected: 32,64.") from None
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    tested = sum(map(sum, result["confusion"]))
+    right = sum(row[index] for index, row in enumerate(result["confusion"]))
+    table = Table.grid(padding=(0, 3))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    table.add_row("test accuracy", f"[bold]{100 * result['test_accuracy']:.2f} %[/bold]   {right} of {tested} right")
+    table.add_row("training accuracy", f"{100 * result['train_accuracy']:.2f} %")
+    table.add_row("parameters", f"{result['parameters']:,}")
+    table.add_row("compile time", f"{result['compile_seconds']:.1f} s")
+    table.add_row(
+        "training time",
+        f"{result['train_seconds']:.1f} s   {result['epochs']} epochs, "
+        f"{result['examples_per_second']:,.0f} examples a second",
+    )
+    table.add_row("run folder", result["folder"])
+    table.add_row("", "metrics.jsonl  params.safetensors  config.json  result.json")
+    table.add_row("", "  ".join(result["pictures"]))
+    Console(soft_wrap=True).print(table)
