@@ -13,6 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from dlcore import _checks, nn
+from dlcore._precision import compute_dtype
 from dlcore._typing import Array, DType, Key, Padding, Params, Spatial, State
 from dlcore.models.layer import Init, Layer, lift, spec_of
 from dlcore.nn.initializers import Initializer
@@ -177,7 +178,7 @@ def batch_norm(*, decay: float = 0.9, epsilon: float = 1e-5, axis_name: str | No
 
     def init(key: Key, x_spec: Any) -> tuple[Params, State]:
         width, dtype = _width("models.batch_norm", x_spec)
-        return nn.batch_norm_init(width, dtype=jnp.promote_types(dtype, jnp.float32))
+        return nn.batch_norm_init(width, dtype=compute_dtype(dtype))
 
     def apply(params: Params, state: State, x: Array, *, key: Key | None, train: bool) -> tuple[Array, State]:
         if train:
