@@ -32,34 +32,34 @@ class Penalty(NamedTuple):
 def l2(strength: float | Array) -> Penalty:
     """The squared Euclidean norm: weights shrink in proportion to their size, and none becomes zero.
 
-            value(ω) = λ Σ ω²,   prox(ω, t) = ω / (1 + 2 t λ)
+        value(ω) = λ Σ ω²,   prox(ω, t) = ω / (1 + 2 t λ)
 
-        Args:
-          strength: λ ≥ 0, a number, or a traced scalar for `vmap` over strengths. There is no factor 1/2: weight decay d
-            in `optax.add_decayed_weights(d)` is λ = d / 2; Keras' `L2(l2)` is λ = l2.
+    Args:
+      strength: λ ≥ 0, a number, or a traced scalar for `vmap` over strengths. There is no factor 1/2: weight decay d
+        in `optax.add_decayed_weights(d)` is λ = d / 2; Keras' `L2(l2)` is λ = l2.
 
-        Returns:
-          A `Penalty` over every leaf of a tree; `on` chooses some. The value is a scalar in float32 or wider; the proximal
-          operator keeps each leaf's dtype.
+    Returns:
+      A `Penalty` over every leaf of a tree; `on` chooses some. The value is a scalar in float32 or wider; the proximal
+      operator keeps each leaf's dtype.
 
-        Raises:
-          ValueError: if `strength` is negative or not finite.
-          TypeError: if it is no number, or a leaf is not floating.
+    Raises:
+      ValueError: if `strength` is negative or not finite.
+      TypeError: if it is no number, or a leaf is not floating.
 
-        Gradient: 2 λ ω; smooth.
+    Gradient: 2 λ ω; smooth.
 
-        Example:
-          >>> import jax.numpy as jnp
+    Example:
+      >>> import jax.numpy as jnp
     import numpy as np
-          >>> from dlcore import penalties
-          >>> penalty = penalties.l2(0.5)
-          >>> penalty.value({"kernel": jnp.array([1.0, 2.0])})
-          Array(2.5, dtype=float32)
-          >>> penalty.prox({"kernel": jnp.array([1.0, 2.0])}, 1.0)
-          {'kernel': Array([0.5, 1. ], dtype=float32)}
+      >>> from dlcore import penalties
+      >>> penalty = penalties.l2(0.5)
+      >>> penalty.value({"kernel": jnp.array([1.0, 2.0])})
+      Array(2.5, dtype=float32)
+      >>> penalty.prox({"kernel": jnp.array([1.0, 2.0])}, 1.0)
+      {'kernel': Array([0.5, 1. ], dtype=float32)}
 
-        Source: Hoerl & Kennard 1970, "Ridge regression"; Krogh & Hertz 1992, "A simple weight decay can improve
-        generalization".
+    Source: Hoerl & Kennard 1970, "Ridge regression"; Krogh & Hertz 1992, "A simple weight decay can improve
+    generalization".
     """
     name = "penalties.l2"
     _checks.scalar(name, "strength", strength, low=0.0)

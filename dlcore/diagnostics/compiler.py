@@ -163,5 +163,6 @@ def _run(case: _Case, jit: Compile) -> SelfTest:
     except Exception as error:  # whatever it is, it is this self-test's finding
         return SelfTest(case.name, False, f"{type(error).__name__}: {error}".splitlines()[0], case.mend)
     if wrong:
-        return SelfTest(case.name, False, f"{wrong:,} of {total:,} wrong, relative error up to {largest:.2g}", case.mend)
+        by = f"by up to {largest:.2g}" if np.isfinite(largest) else "some not even finite"
+        return SelfTest(case.name, False, f"{wrong:,} of {total:,} wrong, {by}", case.mend)
     return SelfTest(case.name, True, f"largest relative error {largest:.0e}", "")
