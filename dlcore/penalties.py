@@ -50,7 +50,6 @@ def l2(strength: float | Array) -> Penalty:
 
     Example:
       >>> import jax.numpy as jnp
-    import numpy as np
       >>> from dlcore import penalties
       >>> penalty = penalties.l2(0.5)
       >>> penalty.value({"kernel": jnp.array([1.0, 2.0])})
@@ -87,31 +86,30 @@ def l2(strength: float | Array) -> Penalty:
 def on(penalty: Penalty, pattern: str = KERNELS) -> Penalty:
     """A penalty on some leaves alone: those whose path matches.
 
-        A path joins the keys on the way to a leaf with slashes, "conv1/kernel"; a pattern is a regular expression that
-        is searched for in it.
+    A path joins the keys on the way to a leaf with slashes, "conv1/kernel"; a pattern is a regular expression that
+    is searched for in it.
 
-        Args:
-          penalty: what the chosen leaves pay.
-          pattern: by default leaves named `kernel`, `input_kernel` or `recurrent_kernel`: neither biases nor scales.
+    Args:
+      penalty: what the chosen leaves pay.
+      pattern: by default leaves named `kernel`, `input_kernel` or `recurrent_kernel`: neither biases nor scales.
 
-        Returns:
-          A `Penalty` on the whole tree; its proximal operator hands the other leaves back as they are, bit for bit.
+    Returns:
+      A `Penalty` on the whole tree; its proximal operator hands the other leaves back as they are, bit for bit.
 
-        Raises:
-          TypeError: if `penalty` is no `Penalty`, or `pattern` no string.
-          ValueError: if the pattern is no regular expression, or (when used) finds no leaf: that is a misspelling.
+    Raises:
+      TypeError: if `penalty` is no `Penalty`, or `pattern` no string.
+      ValueError: if the pattern is no regular expression, or (when used) finds no leaf: that is a misspelling.
 
-        Gradient: that of `penalty` on the chosen leaves, zero on the others.
+    Gradient: that of `penalty` on the chosen leaves, zero on the others.
 
-        Example:
-          >>> import jax.numpy as jnp
-    import numpy as np
-          >>> from dlcore import penalties
-          >>> params = {"fc": {"kernel": jnp.array([3.0]), "bias": jnp.array([9.0])}}
-          >>> penalties.on(penalties.l2(1.0)).value(params)
-          Array(9., dtype=float32)
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from dlcore import penalties
+      >>> params = {"fc": {"kernel": jnp.array([3.0]), "bias": jnp.array([9.0])}}
+      >>> penalties.on(penalties.l2(1.0)).value(params)
+      Array(9., dtype=float32)
 
-        Source: Goodfellow, Bengio & Courville 2016, "Deep learning", section 7.1, on leaving biases alone.
+    Source: Goodfellow, Bengio & Courville 2016, "Deep learning", section 7.1, on leaving biases alone.
     """
     name = "penalties.on"
     if not isinstance(penalty, Penalty):
