@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+import dlcore
 from dlcore.app.config import MODELS, OPTIMIZERS, SCHEDULES, TrainConfig
 from dlcore.app.errors import FailureError, UsageError
 from dlcore.data.sets import NAMES
@@ -20,7 +21,6 @@ __all__ = ["app", "run"]
 
 app = typer.Typer(
     name="dlcore",
-    help="Deep learning as mathematics writes it. Train a network on real data, and ask whether the compiler is right.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -28,6 +28,21 @@ app = typer.Typer(
 )
 DEFAULT: dict[str, Any] = {field.name: field.default for field in fields(TrainConfig)}
 WHAT, HOW, AGAINST, WHERE = "What to train", "How to train", "Against overfitting", "Output"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"dlcore {dlcore.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Deep learning as mathematics writes it: train a network on real data, ask whether the compiler is right."""
 
 
 @app.command()
@@ -165,7 +180,9 @@ def run(arguments: list[str]) -> int:
 
 def _report(errors: Console, error: Exception, shown: bool) -> int:
     if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # the parser's own: an unknown option, …
-        errors.print(f"dlcore: {error.format_message()} See dlcore --help.", markup=False)
+        message = error.format_message().rstrip(".")
+        if message:  # without any argument the help has been printed already
+            errors.print(f"dlcore: {message}. See dlcore --help.", markup=False)
         return int(error.exit_code)
     if isinstance(error, UsageError):
         errors.print(f"dlcore: {error}", markup=False)
@@ -173,8 +190,8 @@ def _report(errors: Console, error: Exception, shown: bool) -> int:
     if isinstance(error, FailureError):
         errors.print(f"dlcore: {error}", markup=False)
         return 1
-    where = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
-    hint = "" if shown else " --traceback shows where."
+    where = "".join(f" ({note})" for note in getattr(error, "__notes__", ()) if note.startswith("in layer"))
+    hint = "" if shown else "; --traceback shows where."
     errors.print(f"dlcore: {type(error).__name__}: {error}{where}{hint}", markup=False)
     return 1
 
