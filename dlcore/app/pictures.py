@@ -13,7 +13,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-__all__ = ["confusion", "confusion_matrix", "first_kernels", "learning_curves", "mistakes"]
+__all__ = ["confusion", "confusion_matrix", "first_kernels", "learning_curves", "mistakes", "surest_mistakes"]
 
 INK, BLUE, ORANGE = "#333333", "#2369bd", "#d9730d"
 STYLE: Any = {
@@ -73,11 +73,17 @@ def confusion_matrix(path: Path, counts: np.ndarray, classes: tuple[str, ...]) -
         _save(figure, path)
 
 
+def surest_mistakes(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """The examples that were taken for another class, the surest first."""
+    predicted = probabilities.argmax(axis=-1)
+    wrong = np.flatnonzero(predicted != labels)
+    return wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")]
+
+
 def mistakes(path: Path, images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, classes: Any) -> None:
     """The test images it got wrong, the surest first: what each is, what it was taken for, how surely."""
     predicted = probabilities.argmax(axis=-1)
-    wrong = np.flatnonzero(predicted != labels)
-    wrong = wrong[np.argsort(-probabilities[wrong, predicted[wrong]])][:24]
+    wrong = surest_mistakes(labels, probabilities)[:24]
     columns = 6
     rows = max(1, -(-len(wrong) // columns))
     with plt.rc_context(STYLE):

@@ -139,7 +139,8 @@ def _look(dataset: data.DataSet, model: Layer, state: train.TrainState, folder: 
     inputs, labels = dataset.test
     logits = train.predict(model, state.params, state.model_state, jax.device_put(inputs))
     probabilities = np.asarray(nn.softmax(logits))
-    counts = pictures.confusion(labels, probabilities.argmax(axis=-1), len(dataset.classes))
+    predicted = probabilities.argmax(axis=-1)
+    counts = pictures.confusion(labels, predicted, len(dataset.classes))
     drawn = ["learning_curves.png", "confusion_matrix.png"]
     pictures.learning_curves(folder.path / drawn[0], folder.read_metrics())
     pictures.confusion_matrix(folder.path / drawn[1], counts, dataset.classes)
@@ -148,7 +149,16 @@ def _look(dataset: data.DataSet, model: Layer, state: train.TrainState, folder: 
         pictures.mistakes(folder.path / drawn[2], inputs, labels, probabilities, dataset.classes)
         first = next(leaves["kernel"] for leaves in state.params.values() if "kernel" in leaves)
         pictures.first_kernels(folder.path / drawn[3], np.asarray(first), inputs.shape[1:3])
-    return {"pictures": drawn, "confusion": counts.tolist()}
+    wrong = [
+        {
+            "test_example": int(index),
+            "is": dataset.classes[labels[index]],
+            "taken_for": dataset.classes[predicted[index]],
+            "probability": round(float(probabilities[index, predicted[index]]), 4),
+        }
+        for index in pictures.surest_mistakes(labels, probabilities)
+    ]
+    return {"pictures": drawn, "confusion": counts.tolist(), "mistakes": wrong}
 
 
 def _refuse_wrong_compiler() -> None:
