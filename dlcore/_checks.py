@@ -36,6 +36,7 @@ __all__ = [
     "spatial",
     "type_error",
     "value_error",
+    "wide_integers",
 ]
 
 
@@ -264,8 +265,13 @@ def same_dtype(function: str, x: Array, name: str, leaf: Array) -> None:
         )
 
 
+def wide_integers(x: Array) -> Array:
+    """Integers in 32 bits or more, so that comparing them with a size cannot overflow: 256 is 0 in eight bits."""
+    return x if x.dtype.itemsize >= 4 else x.astype(jnp.int32)
+
+
 def labels(function: str, argument: str, value: Any, shape: tuple[int, ...], source: str) -> Array:
-    """Integer labels of exactly `shape`."""
+    """Integer labels of exactly `shape`, in 32 bits or more."""
     result = array(function, argument, value)
     if not jnp.issubdtype(result.dtype, np.integer):
         raise type_error(
@@ -284,4 +290,4 @@ def labels(function: str, argument: str, value: Any, shape: tuple[int, ...], sou
             f"{shape}, the shape of `{source}` without its last axis",
             "Nothing is broadcast: reshape the labels.",
         )
-    return result
+    return wide_integers(result)

@@ -1,5 +1,7 @@
 """Every property, for every enrolled function."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -124,6 +126,41 @@ def test_vmap_equals_the_batched_call(entry, rng):
     mapped, together = jax.tree.leaves(jax.vmap(one)(*batched)), jax.tree.leaves(call(entry)(*args))
     for a, b in zip(mapped, together, strict=True):
         assert_close(a, b, length=64)
+
+
+@every([entry for entry in ENTRIES if entry.smooth and entry.batched])
+@pytest.mark.parametrize("over", ["scan", "shard_map"])
+def test_values_and_gradients_inside_a_scan_and_on_several_devices(entry, over, rng):
+    args = entry.make(rng, jnp.float32)
+    # Four copies of the batch along a new axis, one for each step or device; what is not batched is shared.
+    copies = [jnp.stack([args[position]] * 4) for position in entry.batched]
+    smooth = tuple(position for position in entry.smooth if position in entry.batched)
+
+    def one(*batched):
+        whole = list(args)
+        for position, arg in zip(entry.batched, batched, strict=True):
+            whole[position] = arg
+        value = jax.tree.leaves(call(entry)(*whole))[0]
+        if not smooth:
+            return value, ()
+        whole_smooth = [whole[position] for position in smooth]
+        part = dataclasses.replace(entry, smooth=smooth)
+        return value, jax.grad(scalar(part, whole), argnums=tuple(range(len(smooth))))(*whole_smooth)
+
+    if over == "scan":
+        results = jax.jit(lambda *xs: jax.lax.scan(lambda carry, x: (carry, one(*x)), None, xs)[1])(*copies)
+    else:
+        devices = jax.make_mesh((4,), ("device",), axis_types=(jax.sharding.AxisType.Auto,))
+        spec = jax.sharding.PartitionSpec("device")
+
+        def local(*xs):
+            return jax.tree.map(lambda leaf: leaf[None], one(*(x[0] for x in xs)))
+
+        results = jax.jit(jax.shard_map(local, mesh=devices, in_specs=spec, out_specs=spec))(*copies)
+    expected = one(*(args[position] for position in entry.batched))
+    for many, single in zip(jax.tree.leaves(results), jax.tree.leaves(expected), strict=True):
+        for copy in many:
+            assert_close(copy, single, length=64)
 
 
 @every([entry for entry in ENTRIES if entry.dtypes])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore import _checks
 from dlcore._precision import compute_dtype
@@ -69,13 +70,17 @@ def softmax_cross_entropy(
     dtype = z.dtype
     z = z.astype(compute_dtype(dtype))
 
-    valid = (y >= 0) & (y < k)
+    inside = (y >= 0) & (y < k)
+    valid = inside
     if ignore_label is not None:
-        ignored = y == _checks.integer(name, "ignore_label", ignore_label, low=-(2**31))
+        chosen = _checks.integer(name, "ignore_label", ignore_label, low=-(2**63))
+        bounds = np.iinfo(y.dtype)
+        # A number that the labels' dtype cannot hold is no label; cast to it, it would be another one.
+        ignored = y == chosen if bounds.min <= chosen <= bounds.max else jnp.zeros(y.shape, bool)
         # The row's own values must not reach the gradient: 0 · NaN is NaN.
         z = jnp.where(ignored[..., None], 0, z)
         valid |= ignored
-    index = jnp.where((y >= 0) & (y < k), y, 0)
+    index = jnp.where(inside, y, 0)
 
     top = peak(z, -1)
     total = jnp.exp(shift(z, top)).sum(-1, keepdims=True)
@@ -94,14 +99,15 @@ def softmax_cross_entropy(
                 "Reshape them.",
             )
         weights = weights.astype(z.dtype)
-        own = weights[index]
+        own = jnp.where(valid, weights[index], jnp.nan)
         values = jnp.where(own == 0, 0, own * jnp.where(own == 0, 0, values))
     if smoothing:
         terms = log_total - shift(z, top)
         if weights is not None:
             w = broadcast_to_rank(weights, z.ndim)
             terms = jnp.where(w == 0, 0, w * jnp.where(w == 0, 0, terms))
-        values = (1 - smoothing) * values + smoothing * terms.mean(-1)
+        # Either share may be 0 where the loss itself is infinite.
+        values = terms.mean(-1) if smoothing == 1 else (1 - smoothing) * values + smoothing * terms.mean(-1)
     if ignore_label is not None:
         values = jnp.where(ignored, 0, values)
     # A product, so that a wrong label poisons the gradient as well and nobody trains past it.

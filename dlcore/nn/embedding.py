@@ -97,6 +97,7 @@ def embedding(params: Params, ids: ArrayLike) -> Array:
             "integers",
             "Cast them: ids.astype(jax.numpy.int32).",
         )
+    rows = _checks.wide_integers(rows)
     # jnp.take counts negative ids from the end; here they are outside the table like any other.
     inside = (rows >= 0) & (rows < kernel.shape[0])
     taken = jnp.take(kernel, jnp.where(inside, rows, 0), axis=0, mode="clip")

@@ -56,7 +56,7 @@ def softmax(x: ArrayLike, *, axis: int = -1, temperature: float | Array = 1.0, w
 
     Source: Bridle 1990, "Probabilistic interpretation of feedforward classification network outputs".
     """
-    shifted, dtype = _shifted("nn.softmax", x, axis, temperature, where)
+    shifted, _, dtype = _shifted("nn.softmax", x, axis, temperature, where)
     e = jnp.exp(shifted)
     total = e.sum(axis, keepdims=True)
     return (e / jnp.where(total == 0, 1, total)).astype(dtype)
@@ -92,18 +92,19 @@ def log_softmax(
 
     Source: Goodfellow, Bengio & Courville 2016, "Deep learning", section 6.2.2.3.
     """
-    shifted, dtype = _shifted("nn.log_softmax", x, axis, temperature, where)
+    shifted, chosen, dtype = _shifted("nn.log_softmax", x, axis, temperature, where)
     total = jnp.exp(shifted).sum(axis, keepdims=True)
     empty = total == 0
     y = shifted - jnp.log(jnp.where(empty, 1, total))
-    if where is None:
+    if chosen is None:
         return y.astype(dtype)
-    return jnp.where(empty, 0, y).astype(dtype)
+    return jnp.where(empty, 0, jnp.where(chosen, y, -np.inf)).astype(dtype)
 
 
 def _shifted(
     name: str, x: ArrayLike, axis: int, temperature: float | Array, where: ArrayLike | None
-) -> tuple[Array, np.dtype]:
+) -> tuple[Array, Array | None, np.dtype]:
+    """The scores, ready to be exponentiated, what is left in, and the dtype to return."""
     values = _checks.floating(name, "x", x)
     index = _checks.integer(name, "axis", axis, low=-values.ndim)
     if index >= values.ndim:
@@ -112,7 +113,7 @@ def _shifted(
         )
     tau = _checks.scalar(name, "temperature", temperature, above=0.0)
     scores = values.astype(compute_dtype(values.dtype))
-    scores = scores / jnp.asarray(tau, scores.dtype)
+    chosen = None
     if where is not None:
         chosen = _checks.array(name, "where", where)
         if chosen.dtype != np.bool_:
@@ -123,4 +124,10 @@ def _shifted(
                 "Add axes of size 1 where they are missing.",
             )  # fmt: skip
         scores = jnp.where(chosen, scores, -np.inf)
-    return shift(scores, peak(scores, index)), values.dtype
+    shifted = shift(scores, peak(scores, index))
+    if not (isinstance(tau, float) and tau == 1.0):
+        # Divided after the shift, so that a tiny τ overflows only towards −inf; and what is −inf already keeps out of
+        # the quotient, whose derivative in τ would be NaN.
+        gone = shifted == -np.inf
+        shifted = jnp.where(gone, -np.inf, jnp.where(gone, 0, shifted) / jnp.asarray(tau, shifted.dtype))
+    return shifted, chosen, values.dtype

@@ -46,7 +46,7 @@ def accuracy(predictions: ArrayLike, targets: ArrayLike) -> Array:
     """
     scores = _checks.floating("train.accuracy", "predictions", predictions)
     labels = _checks.labels("train.accuracy", "targets", targets, scores.shape[:-1], "predictions")
-    return (jnp.argmax(scores, axis=-1) == labels).astype(jnp.float32)
+    return (jnp.argmax(scores, axis=-1).astype(labels.dtype) == labels).astype(jnp.float32)
 
 
 def evaluate(
