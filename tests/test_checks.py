@@ -112,8 +112,8 @@ def test_what_is_wrong_is_refused_with_the_function_the_argument_and_a_mend(name
 
 
 def test_every_public_check_that_can_refuse_has_a_refusal_here():
-    makers = {"describe", "type_error", "value_error"}
-    assert {name.split(":")[0] for name in REFUSALS} == set(_checks.__all__) - makers
+    refuse_nothing = {"describe", "type_error", "value_error", "wide_integers"}
+    assert {name.split(":")[0] for name in REFUSALS} == set(_checks.__all__) - refuse_nothing
 
 
 @pytest.mark.parametrize(
@@ -198,6 +198,17 @@ def test_spatial_repeats_an_int_and_keeps_a_tuple():
 def test_axes_are_sorted():
     assert _checks.axes("f", "axes", (-2, -4, -3), 4) == (-4, -3, -2)
     assert _checks.axes("f", "axes", -2, 2) == (-2,)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wide"),
+    [("int8", "int32"), ("uint8", "int32"), ("uint16", "int32"), ("uint32", "uint32"), ("int64", "int64")],
+)
+def test_narrow_integers_are_widened_and_keep_their_values(dtype, wide, x64):
+    edge = np.array([np.iinfo(dtype).min, np.iinfo(dtype).max], dtype)
+    found = _checks.wide_integers(jnp.asarray(edge))
+    assert found.dtype == wide
+    np.testing.assert_array_equal(found, edge)
 
 
 def test_one_of_and_params_and_labels_hand_the_value_back():

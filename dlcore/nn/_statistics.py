@@ -23,28 +23,17 @@ class Moments(NamedTuple):
 
 
 def moments(x: Array, axes: tuple[int, ...], *, where: Array | None, axis_name: str | None) -> Moments:
-    """Mean and (biased) variance of `x`, in two passes over deviations from one of its own elements.
+    """Mean and (biased) variance of `x`, in two passes over deviations from a pivot near the mean.
 
-    E[x²] − E[x]² loses all digits where the mean is much larger than the deviation. Two passes mend the variance
-    but leave the mean with the rounding of a long sum, about √n units in its last place; measuring from an
-    element of the data first leaves nothing large to be summed, at no extra pass. The mean does not depend on
-    which element that is, so the pivot is a constant to the gradient.
+    E[x²] − E[x]² loses all digits where the mean is much larger than the deviation. Two passes mend the variance, but
+    leave the mean with the rounding of a long sum, about √n units in its last place; measuring from a pivot first
+    leaves nothing large to be summed. The statistics do not depend on the pivot, so it is a constant to the gradient.
+    It is the data's first element, at no extra pass; under a mask, where that may be rubbish, and across devices, where
+    all must share one, it is a first estimate of the mean.
 
     Where `where` leaves nothing, mean, variance and deviations are 0.
     """
-    if where is not None:
-        x = jnp.where(where, x, 0)
-    pivot = jnp.zeros((), x.dtype)
-    if all(x.shape[axis] for axis in axes):
-        pivot = lax.stop_gradient(
-            lax.slice(x, (0,) * x.ndim, [1 if axis in axes else n for axis, n in enumerate(x.shape)])
-        )
-    weights = jnp.ones((), x.dtype) if where is None else where.astype(x.dtype)
-    pivot = jnp.broadcast_to(pivot, [1 if axis in axes else n for axis, n in enumerate(x.shape)])
-    if where is None:
-        count = jnp.asarray(math.prod(x.shape[axis] for axis in axes), x.dtype)
-    else:
-        count = jnp.broadcast_to(weights, x.shape).sum(axes, keepdims=True)
+    shape = [1 if axis in axes else n for axis, n in enumerate(x.shape)]
 
     def over_devices(value: Array) -> Array:
         return value if axis_name is None else lax.psum(value, axis_name)
@@ -52,14 +41,24 @@ def moments(x: Array, axes: tuple[int, ...], *, where: Array | None, axis_name: 
     def only(value: Array) -> Array:
         return value if where is None else jnp.where(where, value, 0)
 
-    total = over_devices(count)
-    divisor = jnp.maximum(total, 1)
+    x = only(x)
+    if where is None:
+        weight = jnp.asarray(math.prod(x.shape[axis] for axis in axes), x.dtype)
+    else:
+        weight = jnp.broadcast_to(where, x.shape).astype(x.dtype).sum(axes, keepdims=True)
+    weight = over_devices(weight)
+    divisor = jnp.maximum(weight, 1)
+
+    def mean(value: Array) -> Array:
+        return over_devices(value.sum(axes, keepdims=True)) / divisor
+
+    if where is not None or axis_name is not None:
+        pivot = lax.stop_gradient(mean(x))
+    elif all(x.shape[axis] for axis in axes):
+        pivot = lax.stop_gradient(lax.slice(x, (0,) * x.ndim, shape))
+    else:
+        pivot = jnp.zeros(shape, x.dtype)
     shifted = only(x - pivot)
-    if axis_name is None:
-        offset = shifted.sum(axes, keepdims=True) / divisor
-    else:  # each device measured from an element of its own
-        sums = shifted.sum(axes, keepdims=True) + count * pivot
-        offset = over_devices(sums) / divisor - pivot
+    offset = mean(shifted)
     centred = only(shifted - offset)
-    var = over_devices((centred**2).sum(axes, keepdims=True)) / divisor
-    return Moments(jnp.where(total > 0, pivot + offset, 0), var, centred, total)
+    return Moments(jnp.where(weight > 0, pivot + offset, 0), mean(centred**2), centred, weight)

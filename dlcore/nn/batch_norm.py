@@ -102,7 +102,7 @@ def batch_norm_train(
     and the paper's; Flax and Keras keep the biased one, n − 1 in place of n.
     """
     name = "nn.batch_norm_train"
-    values, scale, offset = _check(name, params, state, x, epsilon)
+    state, values, scale, offset = _check(name, params, state, x, epsilon)
     _checks.fraction(name, "decay", decay)
     n = values.size // values.shape[-1]
     if n == 1 and axis_name is None and where is None:
@@ -156,7 +156,7 @@ def batch_norm_eval(params: Params, state: BatchNormState, x: ArrayLike, *, epsi
     Source: Ioffe & Szegedy 2015, "Batch normalization", algorithm 2.
     """
     name = "nn.batch_norm_eval"
-    values, scale, offset = _check(name, params, state, x, epsilon)
+    state, values, scale, offset = _check(name, params, state, x, epsilon)
     dtype = compute_dtype(values.dtype)
     mean = broadcast_to_rank(state.mean.astype(dtype), values.ndim)
     factor = broadcast_to_rank(lax.rsqrt(state.var.astype(dtype) + epsilon), values.ndim)
@@ -165,13 +165,21 @@ def batch_norm_eval(params: Params, state: BatchNormState, x: ArrayLike, *, epsi
 
 def _check(
     name: str, params: Params, state: Any, x: ArrayLike, epsilon: float
-) -> tuple[Array, Array | None, Array | None]:
+) -> tuple[BatchNormState, Array, Array | None, Array | None]:
     leaves: Mapping[str, Any] = _checks.params(name, params, required=[], optional=["scale", "offset"])
     if not isinstance(state, BatchNormState):
         raise _checks.type_error(
             name, "state", _checks.describe(state), "a BatchNormState",
             "nn.batch_norm_init returns it; mind the order: params, state, x.",
         )  # fmt: skip
+    for part, leaf in state._asdict().items():
+        statistic = _checks.floating(name, "state", leaf)
+        if statistic.ndim != 1 or statistic.shape != jnp.shape(state.mean):
+            raise _checks.value_error(
+                name, "state", f"a {part} of shape {statistic.shape}", "mean and var of one shape, (features,)",
+                "Make it with nn.batch_norm_init.",
+            )  # fmt: skip
+    state = BatchNormState(jnp.asarray(state.mean), jnp.asarray(state.var))
     values = _checks.floating(name, "x", x)
     _checks.number(name, "epsilon", epsilon, above=0.0)
     _checks.feature_axis(name, values, state.mean.size, "state.mean")
@@ -186,7 +194,7 @@ def _check(
                     "Make params and state with one init.",
                 )  # fmt: skip
         found.append(leaf)
-    return values, found[0], found[1]
+    return state, values, found[0], found[1]
 
 
 def _affine(y: Array, scale: Array | None, offset: Array | None) -> Array:

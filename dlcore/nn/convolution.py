@@ -142,6 +142,10 @@ def conv(
             "(*window, in // groups, out)",
             "nn.dense takes (in, out).",
         )
+    if 0 in kernel.shape:
+        raise _checks.value_error(
+            name, "params['kernel']", f"shape {kernel.shape}", "no axis of size 0", "Make it with nn.conv_init."
+        )
     _checks.same_dtype(name, x, "params['kernel']", kernel)
     if x.ndim < count + 1:
         raise _checks.value_error(

@@ -53,6 +53,10 @@ def dropout(key: Key, x: ArrayLike, *, rate: float | Array, broadcast_axes: Sequ
     name = "nn.dropout"
     key = _checks.key(name, key)
     values = _checks.floating(name, "x", x)
+    if not isinstance(broadcast_axes, Sequence):
+        raise _checks.type_error(
+            name, "broadcast_axes", _checks.describe(broadcast_axes), "a tuple of ints", "For one axis: (-2,)."
+        )
     shape = list(values.shape)
     for axis in broadcast_axes:
         index = _checks.integer(name, "broadcast_axes", axis, low=-values.ndim)
@@ -69,9 +73,12 @@ def dropout(key: Key, x: ArrayLike, *, rate: float | Array, broadcast_axes: Sequ
     if isinstance(keep, bool):
         return values if keep else jnp.zeros_like(values)
     dtype = compute_dtype(values.dtype)
+    if isinstance(rate, jax.Array | np.ndarray):
+        share = 1 - rate.astype(dtype)
+        scale = 1 / jnp.where(share > 0, share, 1)
+    else:
+        scale = jnp.asarray(1 / (1 - rate), dtype)  # in double precision: 1 − 0.999 has lost digits in single
     # where, not a product: 0 · inf is NaN.
-    kept = jnp.asarray(1.0, dtype) - jnp.asarray(rate, dtype)
-    scale = 1 / jnp.where(kept > 0, kept, 1)
     return jnp.where(keep, (values.astype(dtype) * scale).astype(values.dtype), 0)
 
 

@@ -134,7 +134,8 @@ def prelu(x: ArrayLike, slope: ArrayLike) -> Array:
     if isinstance(slope, (int, float)):
         factor = factor.astype(x.dtype)
     _checks.same_dtype("nn.prelu", x, "slope", factor)
-    return jnp.where(x > 0, x, broadcast_to_rank(factor, x.ndim) * x)
+    # The inner where keeps an infinite x above the kink out of the slope's gradient: 0 · ∞ is NaN.
+    return jnp.where(x > 0, x, broadcast_to_rank(factor, x.ndim) * jnp.where(x > 0, 0, x))
 
 
 def thresholded_relu(x: ArrayLike, *, threshold: float) -> Array:

@@ -146,7 +146,17 @@ def hard_sigmoid(x: ArrayLike, *, slope: float = 1 / 6, offset: float = 0.5) -> 
     x = _checks.floating("nn.hard_sigmoid", "x", x)
     _checks.number("nn.hard_sigmoid", "slope", slope)
     _checks.number("nn.hard_sigmoid", "offset", offset)
-    return _hard_sigmoid(x.astype(compute_dtype(x.dtype)), slope, offset).astype(x.dtype)
+    wide = x.astype(compute_dtype(x.dtype))
+    z = slope * wide + offset
+    if slope == 0:
+        return jnp.clip(z, 0, 1).astype(x.dtype)
+    # The kinks are where x says, not where the rounded product does.
+    zero, one = -offset / slope, (1 - offset) / slope
+    if slope > 0:
+        y = jnp.where(wide <= zero, 0, jnp.where(wide >= one, 1, z))
+    else:
+        y = jnp.where(wide >= zero, 0, jnp.where(wide <= one, 1, z))
+    return y.astype(x.dtype)
 
 
 def hard_silu(x: ArrayLike) -> Array:
@@ -169,16 +179,11 @@ def hard_silu(x: ArrayLike) -> Array:
     Example:
       >>> import jax.numpy as jnp, dlcore.nn as nn
       >>> nn.hard_silu(jnp.array([-3.0, 0.0, 3.0]))
-      Array([-0.,  0.,  3.], dtype=float32)
+      Array([0., 0., 3.], dtype=float32)
 
     Source: Howard et al. 2019, "Searching for MobileNetV3", section 5.2.
     """
     x = _checks.floating("nn.hard_silu", "x", x)
     wide = x.astype(compute_dtype(x.dtype))
-    return (wide * _hard_sigmoid(wide, 1 / 6, 0.5)).astype(x.dtype)
-
-
-def _hard_sigmoid(x: Array, slope: float, offset: float) -> Array:
-    # In float32 or wider: in half precision 3 / 6 + 1/2 is not 1, and the kink would lie elsewhere.
-    z = slope * x + offset
-    return jnp.where(z <= 0, 0, jnp.where(z >= 1, 1, z))
+    middle = jnp.where((wide <= -3) | (wide >= 3), 0, wide)
+    return jnp.where(x <= -3, 0, jnp.where(x >= 3, x, (middle * (middle / 6 + 0.5)).astype(x.dtype)))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from dlcore import _checks
+from dlcore._precision import compute_dtype
 from dlcore._typing import Array, ArrayLike
 
 __all__ = ["gelu", "mish", "silu", "soft_sign", "softplus", "squareplus"]
@@ -35,7 +39,10 @@ def gelu(x: ArrayLike, *, approximate: bool = True) -> Array:
 
     Source: Hendrycks & Gimpel 2016, "Gaussian error linear units".
     """
-    return jax.nn.gelu(_checks.floating("nn.gelu", "x", x), approximate)
+    x = _checks.floating("nn.gelu", "x", x)
+    # In float32 or wider: x³ overflows in half precision. Beyond these bounds the gate is 0 or 1 in every dtype.
+    wide = x.astype(compute_dtype(x.dtype))
+    return _saturated(lambda inner: jax.nn.gelu(inner, approximate), wide, 30 if approximate else 1000).astype(x.dtype)
 
 
 def silu(x: ArrayLike) -> Array:
@@ -61,7 +68,7 @@ def silu(x: ArrayLike) -> Array:
 
     Source: Elfwing, Uchibe & Doya 2018, "Sigmoid-weighted linear units".
     """
-    return jax.nn.silu(_checks.floating("nn.silu", "x", x))
+    return _saturated(jax.nn.silu, _checks.floating("nn.silu", "x", x), 1000)
 
 
 def mish(x: ArrayLike) -> Array:
@@ -87,7 +94,7 @@ def mish(x: ArrayLike) -> Array:
 
     Source: Misra 2020, "Mish: a self regularized non-monotonic activation function".
     """
-    return jax.nn.mish(_checks.floating("nn.mish", "x", x))
+    return _saturated(jax.nn.mish, _checks.floating("nn.mish", "x", x), 1000)
 
 
 def softplus(x: ArrayLike) -> Array:
@@ -143,7 +150,14 @@ def squareplus(x: ArrayLike, *, b: float = 4.0) -> Array:
     """
     x = _checks.floating("nn.squareplus", "x", x)
     _checks.number("nn.squareplus", "b", b, above=0.0)
-    return jax.nn.squareplus(x, b)
+    finite = jnp.where(jnp.isinf(x), 0, x)
+    # √(x² + b), scaled so that x² does not overflow; the scale is a constant to the gradient, since it cancels.
+    size = jnp.where(finite > 0, finite, -finite)
+    scale = lax.stop_gradient(jnp.where(size > b**0.5, size, b**0.5))
+    total = size + scale * jnp.sqrt((finite / scale) ** 2 + (b**0.5 / scale) ** 2)
+    # Below 0 the sum x + √(x² + b) would cancel; its product with √(x² + b) − x is b.
+    y = jnp.where(finite > 0, total / 2, b / (2 * total))
+    return jnp.where(jnp.isinf(x), jnp.where(x > 0, x, 0), y)
 
 
 def soft_sign(x: ArrayLike) -> Array:
@@ -170,6 +184,17 @@ def soft_sign(x: ArrayLike) -> Array:
     Source: Bergstra, Desjardins, Lamblin & Bengio 2009, "Quadratic polynomials learn better image features".
     """
     x = _checks.floating("nn.soft_sign", "x", x)
-    # Without the inner where, the quotient ∞ / ∞ and its gradient would be NaN.
-    finite = jnp.where(jnp.isinf(x), 0, x)
-    return jnp.where(jnp.isinf(x), jnp.sign(x), finite / (1 + jnp.abs(finite)))
+    # Far out, 1 − 1 / (1 + |x|) has the limit and an exact derivative; near 0, x / (1 + |x|) has the digits.
+    near = jnp.abs(x) < 1
+    inner = jnp.where(near, x, 0)
+    outer = jnp.sign(x) * (1 - 1 / (1 + jnp.abs(jnp.where(near, 1, x))))
+    return jnp.where(near, inner / (1 + jnp.abs(inner)), outer)
+
+
+def _saturated(function: Callable[[Array], Array], x: Array, bound: float) -> Array:
+    """`function` between −bound and bound, 0 below and the identity above: its limits, exact in value and gradient.
+
+    Without it, x = −∞ times a gate of 0 would be NaN, and so would be the gradient at both infinities.
+    """
+    outside = (x > bound) | (x < -bound)
+    return jnp.where(x > bound, x, jnp.where(x < -bound, 0, function(jnp.where(outside, 0, x))))
