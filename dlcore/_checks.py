@@ -25,6 +25,7 @@ __all__ = [
     "floating",
     "fraction",
     "integer",
+    "integers",
     "key",
     "labels",
     "number",
@@ -36,8 +37,11 @@ __all__ = [
     "spatial",
     "type_error",
     "value_error",
-    "wide_integers",
 ]
+
+
+# The dtypes that every function keeps; the eight-bit ones of the same family are storage formats.
+FLOATS = tuple(map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)))
 
 
 def _message(function: str, argument: str, came: object, expected: str, mend: str) -> str:
@@ -69,7 +73,10 @@ def array(function: str, argument: str, value: Any) -> Array:
         if jnp.issubdtype(dtype, np.number) or jnp.issubdtype(dtype, np.bool_):
             if jnp.issubdtype(dtype, np.complexfloating):
                 raise type_error(function, argument, describe(value), "real numbers", "Pass x.real and x.imag apart.")
-            return jnp.asarray(value)
+            try:
+                return jnp.asarray(value)
+            except OverflowError as error:
+                raise value_error(function, argument, value, "a number that int32 holds", "Pass a float.") from error
     raise type_error(
         function,
         argument,
@@ -82,7 +89,7 @@ def array(function: str, argument: str, value: Any) -> Array:
 def floating(function: str, argument: str, value: Any) -> Array:
     """An array of float16, bfloat16, float32 or float64."""
     x = array(function, argument, value)
-    if not jnp.issubdtype(x.dtype, np.floating):
+    if x.dtype not in FLOATS:
         raise type_error(
             function,
             argument,
@@ -265,23 +272,27 @@ def same_dtype(function: str, x: Array, name: str, leaf: Array) -> None:
         )
 
 
-def wide_integers(x: Array) -> Array:
-    """Integers in 32 bits or more, so that comparing them with a size cannot overflow: 256 is 0 in eight bits."""
-    return x if x.dtype.itemsize >= 4 else x.astype(jnp.int32)
+def integers(function: str, argument: str, value: Any, mend: str) -> Array:
+    """Integers in 32 bits or more, so that none turns into another: 256 is 0 in eight bits, 2³² is 0 in 32."""
+    if isinstance(value, np.ndarray) and value.dtype in (np.int64, np.uint64):
+        # Without x64, JAX would cut NumPy's 64 bits; at the bounds of 32 they stay outside of every range.
+        held = np.iinfo(jax.dtypes.canonicalize_dtype(value.dtype))
+        value = np.clip(value, held.min, held.max)
+    result = array(function, argument, value)
+    if not jnp.issubdtype(result.dtype, np.integer):
+        raise type_error(function, argument, describe(result), "integers", mend)
+    return result if result.dtype.itemsize >= 4 else result.astype(jnp.int32)
 
 
 def labels(function: str, argument: str, value: Any, shape: tuple[int, ...], source: str) -> Array:
     """Integer labels of exactly `shape`, in 32 bits or more."""
-    result = array(function, argument, value)
-    if not jnp.issubdtype(result.dtype, np.integer):
-        raise type_error(
-            function,
-            argument,
-            describe(result),
-            "integer class labels",
-            "One-hot or soft labels go to the `..._probabilities` form; otherwise cast them: "
-            f"{argument}.astype(jax.numpy.int32).",
-        )
+    result = integers(
+        function,
+        argument,
+        value,
+        "Class labels are numbers in [0, classes); one-hot or soft labels go to the `..._probabilities` form. "
+        f"To cast: {argument}.astype(jax.numpy.int32).",
+    )
     if result.shape != shape:
         raise value_error(
             function,
@@ -290,4 +301,4 @@ def labels(function: str, argument: str, value: Any, shape: tuple[int, ...], sou
             f"{shape}, the shape of `{source}` without its last axis",
             "Nothing is broadcast: reshape the labels.",
         )
-    return wide_integers(result)
+    return result

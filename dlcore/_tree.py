@@ -16,7 +16,7 @@ import jax
 from dlcore import _checks
 from dlcore._typing import Array, PyTree
 
-__all__ = ["KERNELS", "broadcast_to_rank", "count", "map_leaves", "mask", "paths"]
+__all__ = ["KERNELS", "broadcast_to_rank", "count", "finder", "map_leaves", "mask", "paths"]
 
 # Leaves that multiply data: kernel, input_kernel, recurrent_kernel; neither biases nor scales.
 KERNELS = r"(^|/)(\w+_)?kernel$"
@@ -28,7 +28,15 @@ def _path(entries: tuple[Any, ...]) -> str:
 
 def paths(tree: PyTree) -> dict[str, Any]:
     """Every leaf by its path, in the tree's order."""
-    return {_path(entries): leaf for entries, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    found: dict[str, Any] = {}
+    for entries, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        path = _path(entries)
+        if path in found:
+            raise ValueError(
+                f"dlcore: two leaves have the path '{path}'; expected one. Rename the key that has a slash."
+            )
+        found[path] = leaf
+    return found
 
 
 def mask(tree: PyTree, pattern: str, *, function: str) -> PyTree:
@@ -36,16 +44,7 @@ def mask(tree: PyTree, pattern: str, *, function: str) -> PyTree:
 
     A pattern that finds nothing raises: a penalty on no leaf at all is a misspelling.
     """
-    if not isinstance(pattern, str):
-        raise _checks.type_error(
-            function, "pattern", _checks.describe(pattern), "a regular expression", "For example 'kernel$'."
-        )
-    try:
-        find = re.compile(pattern).search
-    except re.error as error:
-        raise _checks.value_error(
-            function, "pattern", f"{pattern!r} ({error})", "a regular expression", "For example 'kernel$'."
-        ) from error
+    find = finder(pattern, function=function)
     result = jax.tree_util.tree_map_with_path(lambda entries, _: find(_path(entries)) is not None, tree)
     if not any(jax.tree.leaves(result)):
         raise _checks.value_error(
@@ -56,6 +55,20 @@ def mask(tree: PyTree, pattern: str, *, function: str) -> PyTree:
             f"The leaves are {list(paths(tree))}.",
         )
     return result
+
+
+def finder(pattern: str, *, function: str, argument: str = "pattern") -> Callable[[str], Any]:
+    """The search of a regular expression that has been checked."""
+    if not isinstance(pattern, str):
+        raise _checks.type_error(
+            function, argument, _checks.describe(pattern), "a regular expression", "For example 'kernel$'."
+        )
+    try:
+        return re.compile(pattern).search
+    except re.error as error:
+        raise _checks.value_error(
+            function, argument, f"{pattern!r} ({error})", "a regular expression", "For example 'kernel$'."
+        ) from error
 
 
 def count(tree: PyTree) -> int:

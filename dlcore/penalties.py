@@ -70,7 +70,6 @@ def l2(strength: float | Array) -> Penalty:
         return jnp.asarray(strength, dtype) * sum((square.astype(dtype) for square in squares), jnp.zeros((), dtype))
 
     def prox(params: Params, step: float | Array) -> Params:
-        _leaves(name, params)
         _checks.scalar(name, "step", step, low=0.0)
 
         def shrink(leaf: Array) -> Array:
@@ -78,7 +77,7 @@ def l2(strength: float | Array) -> Penalty:
             factor = 1 + 2 * jnp.asarray(step, dtype) * jnp.asarray(strength, dtype)
             return (leaf.astype(dtype) / factor).astype(leaf.dtype)
 
-        return jax.tree.map(shrink, params)
+        return jax.tree.unflatten(jax.tree.structure(params), list(map(shrink, _leaves(name, params))))
 
     return Penalty(value, prox)
 

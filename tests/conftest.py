@@ -57,7 +57,9 @@ def pytest_runtest_makereport(item, call):
     report = yield
     if report.failed:
         for name, value in item.user_properties:
-            report.sections.append((f"{name} of this test", f"{value}   (base: --seed {item.config.getoption('--seed')})"))
+            report.sections.append(
+                (f"{name} of this test", f"{value}   (base: --seed {item.config.getoption('--seed')})")
+            )
     return report
 
 

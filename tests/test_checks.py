@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore import _checks
+from dlcore import _checks, losses
 
 KEY = jax.random.key(0)
 ONE = jnp.ones(())
@@ -35,6 +35,11 @@ REFUSALS = {
         lambda: _checks.key("f", jax.random.split(jax.random.key(0), 3)),
         ValueError,
         ["`key`", "(3,)", "vmap"],
+    ),
+    "integers: floats": (
+        lambda: _checks.integers("f", "ids", jnp.ones(2), "Cast them."),
+        TypeError,
+        ["`ids`", "float32 of shape (2,)", "integers", "Cast them."],
     ),
     "integer: a float": (lambda: _checks.integer("f", "n", 2.0, low=1), TypeError, ["`n`", "float 2.0"]),
     "integer: a boolean": (lambda: _checks.integer("f", "n", True, low=1), TypeError, ["`n`", "bool True"]),
@@ -112,7 +117,7 @@ def test_what_is_wrong_is_refused_with_the_function_the_argument_and_a_mend(name
 
 
 def test_every_public_check_that_can_refuse_has_a_refusal_here():
-    refuse_nothing = {"describe", "type_error", "value_error", "wide_integers"}
+    refuse_nothing = {"describe", "type_error", "value_error"}
     assert {name.split(":")[0] for name in REFUSALS} == set(_checks.__all__) - refuse_nothing
 
 
@@ -206,9 +211,17 @@ def test_axes_are_sorted():
 )
 def test_narrow_integers_are_widened_and_keep_their_values(dtype, wide, x64):
     edge = np.array([np.iinfo(dtype).min, np.iinfo(dtype).max], dtype)
-    found = _checks.wide_integers(jnp.asarray(edge))
+    found = _checks.integers("f", "x", jnp.asarray(edge), "Cast it.")
     assert found.dtype == wide
     np.testing.assert_array_equal(found, edge)
+
+
+def test_a_64_bit_number_of_numpy_stays_out_of_range_where_jax_has_32_bits():
+    """2³² + 1 cut to 32 bits would be class 1."""
+    found = _checks.integers("f", "y", np.array([2**32 + 1, -(2**32), 5]), "Cast them.")
+    assert found.tolist() == [2**31 - 1, -(2**31), 5]
+    loss = losses.softmax_cross_entropy(jnp.zeros((2, 3)), np.array([2**32 + 1, 1]))
+    assert np.isnan(loss).tolist() == [True, False]
 
 
 def test_one_of_and_params_and_labels_hand_the_value_back():

@@ -7,6 +7,7 @@ or two in all, on the default device.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -58,7 +59,9 @@ def _draw(*shape: int) -> np.ndarray:
 
 def _quadratic_form(jit: Compile) -> tuple[list[Any], list[Any]]:
     w, rows = _draw(3, 3), _draw(40_000, 3)
-    device = jit(jax.vmap(lambda row: ((jnp.asarray(w) @ row) ** 2).sum()))(rows)
+    # At full precision: GPUs otherwise round the product to TF32, which is no fault of the compiler.
+    product = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+    device = jit(jax.vmap(lambda row: (product(jnp.asarray(w), row) ** 2).sum()))(rows)
     return [device], [((rows.astype(np.float64) @ w.T.astype(np.float64)) ** 2).sum(1)]
 
 
@@ -155,6 +158,9 @@ def _run(case: _Case, jit: Compile) -> SelfTest:
     try:
         computed, right = case.run(jit)
         pairs = [(np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in zip(computed, right, strict=True)]
+        if any(a.shape != b.shape for a, b in pairs):
+            shapes = [(a.shape, b.shape) for a, b in pairs]
+            return SelfTest(case.name, False, f"wrong shapes: {shapes}", case.mend)
         with np.errstate(invalid="ignore"):
             errors = [np.where(a == b, 0.0, np.abs(a - b) / (1 + np.abs(b))) for a, b in pairs]
         wrong = sum(int((~(error <= case.tolerance)).sum()) for error in errors)

@@ -102,22 +102,26 @@ def parallel(combine: Callable[..., Any], /, **branches: Layer) -> Layer:
         raise _checks.type_error(
             "models.parallel", "combine", _checks.describe(combine), "a function of the outputs", "It comes first."
         )
-    children = _layers("models.parallel", branches)
+    return _side_by_side("models.parallel", combine, branches)
+
+
+def _side_by_side(name: str, combine: Callable[..., Any], branches: Mapping[str, Layer]) -> Layer:
+    children = _layers(name, branches)
 
     def init(key: Key, x_spec: Any) -> tuple[dict[str, Any], State]:
-        spec = spec_of("models.parallel", x_spec)
+        spec = spec_of(name, x_spec)
         params, state = {}, {}
-        for (name, layer), child in zip(children.items(), _keys("models.parallel", key, len(children)), strict=True):
-            with _inside("models.parallel", name):
-                params[name], state[name] = layer.init(child, spec)
+        for (label, layer), child in zip(children.items(), _keys(name, key, len(children)), strict=True):
+            with _inside(name, label):
+                params[label], state[label] = layer.init(child, spec)
         return params, state
 
     def apply(params: Any, state: State, x: Any, *, key: Key | None, train: bool) -> tuple[Any, State]:
-        _entries("models.parallel", params, state, children)
+        _entries(name, params, state, children)
         outputs, after = [], {}
-        for (name, layer), child in zip(children.items(), _split("models.parallel", key, len(children)), strict=True):
-            with _inside("models.parallel", name):
-                y, after[name] = layer.apply(params[name], state[name], x, key=child, train=train)
+        for (label, layer), child in zip(children.items(), _split(name, key, len(children)), strict=True):
+            with _inside(name, label):
+                y, after[label] = layer.apply(params[label], state[label], x, key=child, train=train)
             outputs.append(y)
         return combine(*outputs), after
 
@@ -154,7 +158,7 @@ def residual(body: Layer, *, shortcut: Layer | None = None) -> Layer:
     """
 
     children = {"body": body} if shortcut is None else {"body": body, "shortcut": shortcut}
-    branches = parallel(lambda *outputs: outputs, **children)
+    branches = _side_by_side("models.residual", lambda *outputs: outputs, children)
 
     def init(key: Key, x_spec: Any) -> tuple[dict[str, Any], State]:
         params, state = branches.init(key, x_spec)
@@ -267,7 +271,9 @@ def tap(function: Callable[[Array], Any]) -> Layer:
         return {}, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), record)
 
     def apply(params: Any, state: State, x: Any, *, key: Key | None, train: bool) -> tuple[Any, State]:
-        return x, function(lax.stop_gradient(x))
+        # Strongly typed, as the zeros of init are: a weak type would compile the next step anew.
+        record = jax.tree.map(jnp.asarray, function(lax.stop_gradient(x)))
+        return x, jax.tree.map(lambda leaf: lax.convert_element_type(leaf, leaf.dtype), record)
 
     return Layer(init, apply)
 

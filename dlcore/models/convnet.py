@@ -61,6 +61,10 @@ def convnet(
             name, "channels", _checks.describe(channels), "the widths of one block or more", "For example (32, 64)."
         )
     repeats = _checks.integer(name, "convolutions", convolutions, low=1)
+    if not callable(activation):
+        raise _checks.type_error(
+            name, "activation", _checks.describe(activation), "a function of x", "For example jax.numpy.tanh."
+        )
     chain: dict[str, Layer] = {}
     if _checks.fraction(name, "input_dropout", input_dropout):
         chain["drop_input"] = layers.dropout(rate=input_dropout)

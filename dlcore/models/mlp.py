@@ -54,6 +54,10 @@ def mlp(
             name, "features", _checks.describe(features), "the widths of one layer or more", "For example (128, 10)."
         )
     widths = [_checks.integer(name, "features", width, low=1) for width in features]
+    if not callable(activation):
+        raise _checks.type_error(
+            name, "activation", _checks.describe(activation), "a function of x", "For example jax.numpy.tanh."
+        )
     chain: dict[str, Layer] = {"flatten": layers.flatten()}
     if _checks.fraction(name, "input_dropout", input_dropout):
         chain["drop_input"] = layers.dropout(rate=input_dropout)

@@ -120,11 +120,12 @@ def batch_norm_train(
     features = (values.shape[-1],)
     unbiased = m.var * (m.weight / jnp.maximum(m.weight - 1, 1))
 
-    def running(old: Array, new: Array) -> Array:
+    def running(old: Array, new: Array, least: int) -> Array:
         mixed = decay * old.astype(dtype) + (1 - decay) * new.reshape(features)
-        return jnp.where(m.weight.reshape(-1) > 0, mixed, old.astype(dtype)).astype(old.dtype)
+        return jnp.where(m.weight.reshape(-1) >= least, mixed, old.astype(dtype)).astype(old.dtype)
 
-    return y.astype(values.dtype), BatchNormState(running(state.mean, m.mean), running(state.var, unbiased))
+    # One value has a mean, but no variance.
+    return y.astype(values.dtype), BatchNormState(running(state.mean, m.mean, 1), running(state.var, unbiased, 2))
 
 
 def batch_norm_eval(params: Params, state: BatchNormState, x: ArrayLike, *, epsilon: float = 1e-5) -> Array:

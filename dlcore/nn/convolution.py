@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore import _checks
 from dlcore._typing import Array, ArrayLike, DType, Key, Padding, Params, Spatial
@@ -62,11 +63,11 @@ def conv_init(
     """
     name = "nn.conv_init"
     key = _checks.key(name, key)
-    if not isinstance(window, int) and len(window) == 0:
+    if not isinstance(window, int | np.integer) and len(window) == 0:
         raise _checks.value_error(
             name, "window", window, "one size for each spatial axis", "(3, 3) for images, 3 for sequences."
         )
-    sizes = _checks.spatial(name, "window", window, 1 if isinstance(window, int) else len(window))
+    sizes = _checks.spatial(name, "window", window, 1 if isinstance(window, int | np.integer) else len(window))
     c = _checks.integer(name, "in_channels", in_channels, low=1)
     f = _checks.integer(name, "out_channels", out_channels, low=1)
     g = _checks.integer(name, "groups", groups, low=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-import numpy as np
 
 from dlcore import _checks
 from dlcore._typing import Array, ArrayLike, DType, Key, Params
@@ -88,16 +87,7 @@ def embedding(params: Params, ids: ArrayLike) -> Array:
             "(vocabulary, features)",
             "Reshape it.",
         )
-    rows = _checks.array("nn.embedding", "ids", ids)
-    if not jnp.issubdtype(rows.dtype, np.integer):
-        raise _checks.type_error(
-            "nn.embedding",
-            "ids",
-            _checks.describe(rows),
-            "integers",
-            "Cast them: ids.astype(jax.numpy.int32).",
-        )
-    rows = _checks.wide_integers(rows)
+    rows = _checks.integers("nn.embedding", "ids", ids, "Cast them: ids.astype(jax.numpy.int32).")
     # jnp.take counts negative ids from the end; here they are outside the table like any other.
     inside = (rows >= 0) & (rows < kernel.shape[0])
     taken = jnp.take(kernel, jnp.where(inside, rows, 0), axis=0, mode="clip")

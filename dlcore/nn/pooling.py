@@ -171,12 +171,12 @@ def _pooling_axes(
     values = _checks.array(name, "x", x)
     if values.dtype == np.bool_:
         raise _checks.type_error(name, "x", _checks.describe(values), "numbers", "Cast it: x.astype(jax.numpy.int32).")
-    if not isinstance(window, int) and (not isinstance(window, Sequence) or len(window) == 0):
+    if not isinstance(window, int | np.integer) and (not isinstance(window, Sequence) or len(window) == 0):
         raise _checks.type_error(
             name, "window", _checks.describe(window), "an int or a tuple of ints, one for each spatial axis",
             "(2, 2) for images.",
         )  # fmt: skip
-    sizes = _checks.spatial(name, "window", window, 1 if isinstance(window, int) else len(window))
+    sizes = _checks.spatial(name, "window", window, 1 if isinstance(window, int | np.integer) else len(window))
     if values.ndim < len(sizes) + 1:
         raise _checks.value_error(
             name, "x", _checks.describe(values), f"{len(sizes)} spatial axes, as `window` {sizes} has, and channels",

@@ -49,7 +49,12 @@ def save(path: str | os.PathLike[str], tree: PyTree) -> None:
         if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             implementations[name] = str(jax.random.key_impl(leaf))
             leaf = jax.random.key_data(leaf)
-        arrays[name] = np.ascontiguousarray(_checks.array("train.save", name or "tree", leaf))
+        if name == "__metadata__":
+            raise _checks.value_error(
+                "train.save", "tree", "a leaf '__metadata__'", "another name", "The file format keeps this one."
+            )
+        real = isinstance(leaf, np.ndarray) and jnp.issubdtype(leaf.dtype, np.number) and leaf.dtype.kind != "c"
+        arrays[name] = np.array(leaf if real else _checks.array("train.save", name or "tree", leaf), order="C")
     target = Path(path)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
@@ -79,11 +84,16 @@ def restore(path: str | os.PathLike[str], *, like: PyTree) -> PyTree:
     """
     name = "train.restore"
     _safetensors(name)
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(path, framework="numpy") as file:
-        found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        implementations: dict[str, str] = json.loads((file.metadata() or {}).get("keys", "{}"))
+    try:
+        with safe_open(path, framework="numpy") as file:
+            found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            implementations: dict[str, str] = json.loads((file.metadata() or {}).get("keys", "{}"))
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise _checks.value_error(
+            name, "path", f"{os.fspath(path)} ({error})", "a whole safetensors file", "Was it cut off?"
+        ) from error
     wanted = paths(like)
     if set(found) != set(wanted):
         raise _checks.value_error(
@@ -92,14 +102,16 @@ def restore(path: str | os.PathLike[str], *, like: PyTree) -> PyTree:
         )  # fmt: skip
 
     def leaf(key: str, spec: Any) -> Any:
-        value = jnp.asarray(found[key])
+        value: Any = found[key]
         if key in implementations:
-            value = jax.random.wrap_key_data(value, impl=implementations[key])
+            value = jax.random.wrap_key_data(jnp.asarray(value), impl=implementations[key])
+        if not hasattr(spec, "dtype"):
+            spec = jnp.asarray(spec)
         if value.shape != spec.shape or value.dtype != spec.dtype:
             raise _checks.value_error(
                 name, "like", f"{_checks.describe(spec)} at '{key}'", _checks.describe(value), "See the file's leaves."
             )
-        return value
+        return jnp.asarray(value)
 
     return jax.tree.unflatten(jax.tree.structure(like), [leaf(key, spec) for key, spec in wanted.items()])
 

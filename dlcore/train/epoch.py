@@ -55,8 +55,8 @@ def make_epoch(step: Step, *, batch_size: int, augment: Callable[[Key, Any], Any
     """
     name = "train.make_epoch"
     size = _checks.integer(name, "batch_size", batch_size, low=1)
-    for argument, function in (("step", step), ("augment", augment)):
-        if not (callable(function) or function is augment is None):
+    for argument, function, optional in (("step", step, False), ("augment", augment, True)):
+        if not (callable(function) or (optional and function is None)):
             raise _checks.type_error(name, argument, _checks.describe(function), "a function", "Pass it uncalled.")
 
     def epoch(state: TrainState, data: Any) -> tuple[TrainState, dict[str, Array]]:
@@ -81,7 +81,7 @@ def make_epoch(step: Step, *, batch_size: int, augment: Callable[[Key, Any], Any
 
 def examples(function: str, data: Any) -> int:
     """How many examples all leaves of the data have."""
-    lengths = {leaf.shape[0] if leaf.ndim else None for leaf in jax.tree.leaves(data)}
+    lengths = {leaf.shape[0] if getattr(leaf, "ndim", 0) else None for leaf in jax.tree.leaves(data)}
     if not isinstance(data, tuple | list) or len(data) != 2 or len(lengths) != 1 or None in lengths:
         shapes = [_checks.describe(leaf) for leaf in jax.tree.leaves(data)]
         raise _checks.value_error(

@@ -15,7 +15,7 @@ from dlcore._typing import Array, ArrayLike, PyTree
 from dlcore.models.layer import Layer
 from dlcore.train.epoch import examples
 from dlcore.train.state import check_model
-from dlcore.train.step import Metric
+from dlcore.train.step import Metric, check_metrics
 
 __all__ = ["accuracy", "evaluate", "predict"]
 
@@ -45,6 +45,10 @@ def accuracy(predictions: ArrayLike, targets: ArrayLike) -> Array:
       Array([1., 0.], dtype=float32)
     """
     scores = _checks.floating("train.accuracy", "predictions", predictions)
+    if scores.ndim == 0:
+        raise _checks.value_error(
+            "train.accuracy", "predictions", _checks.describe(scores), "(*batch, K)", "Classes come last."
+        )
     labels = _checks.labels("train.accuracy", "targets", targets, scores.shape[:-1], "predictions")
     return (jnp.argmax(scores, axis=-1).astype(labels.dtype) == labels).astype(jnp.float32)
 
@@ -90,7 +94,7 @@ def evaluate(
     check_model(name, model)
     n = examples(name, data)
     size = min(_checks.integer(name, "batch_size", batch_size, low=1), n)
-    return _evaluate(model, tuple(metrics.items()), size, params, model_state, data)
+    return _evaluate(model, tuple(check_metrics(name, metrics).items()), size, params, model_state, data)
 
 
 def predict(model: Layer, params: PyTree, model_state: PyTree, inputs: Any, *, batch_size: int = 256) -> Array:
@@ -119,7 +123,12 @@ def predict(model: Layer, params: PyTree, model_state: PyTree, inputs: Any, *, b
     """
     name = "train.predict"
     check_model(name, model)
-    n = examples(name, (inputs, inputs))
+    lengths = {leaf.shape[0] if getattr(leaf, "ndim", 0) else 0 for leaf in jax.tree.leaves(inputs)}
+    if len(lengths) != 1 or 0 in lengths:
+        raise _checks.value_error(
+            name, "inputs", _checks.describe(inputs), "arrays of N ≥ 1 examples", "Examples come first; one is x[None]."
+        )
+    n = lengths.pop()
     return _predict(model, min(_checks.integer(name, "batch_size", batch_size, low=1), n), params, model_state, inputs)
 
 
@@ -132,7 +141,23 @@ def _evaluate(
         predictions, _ = model.apply(params, model_state, inputs, key=None, train=False)
         sums = {}
         for label, metric in metrics:
-            values = metric(predictions, targets)
+            values = jnp.asarray(metric(predictions, targets))
+            if values.ndim == 0 or values.shape[0] != size:
+                raise _checks.value_error(
+                    "train.evaluate",
+                    "metrics",
+                    f"{label!r}, with {_checks.describe(values)}",
+                    "one value an example or more",
+                    "Leave the mean to evaluate.",
+                )
+            if not jnp.issubdtype(values.dtype, jnp.floating):
+                raise _checks.type_error(
+                    "train.evaluate",
+                    "metrics",
+                    f"{label!r}, which gives {_checks.describe(values)}",
+                    "floating numbers",
+                    "Cast them: values.astype(jax.numpy.float32).",
+                )
             counted = jnp.broadcast_to(real.reshape((-1,) + (1,) * (values.ndim - 1)), values.shape)
             sums[label] = losses.sum_and_weight(values, where=counted)
         return sums

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dlcore import _checks
@@ -45,6 +46,9 @@ class DivergedError(RuntimeError):
             f"dlcore.train.fit: the loss became {value} at step {step}. Lower the learning rate, clip the gradient "
             "(optax.clip_by_global_norm), or look for labels out of range: those give NaN."
         )
+
+    def __reduce__(self) -> tuple[type[DivergedError], tuple[int, float]]:
+        return DivergedError, (self.step, self.value)
 
 
 def fit(
@@ -88,6 +92,10 @@ def fit(
     """
     name = "train.fit"
     count = _checks.integer(name, "epochs", epochs, low=0)
+    optional = {"evaluate": evaluate, "report": report}
+    for argument, function in {"epoch": epoch, "stop": stop, **optional}.items():
+        if not (callable(function) or (argument in optional and function is None)):
+            raise _checks.type_error(name, argument, _checks.describe(function), "a function", "Pass it uncalled.")
     examples(name, data)
     data = jax.device_put(data)
     history: list[Report] = []
@@ -97,16 +105,36 @@ def fit(
         state, metrics = jax.block_until_ready(epoch(state, data))
         seconds = time.perf_counter() - start
         values = {label: np.asarray(series) for label, series in metrics.items()}
+        if values["loss"].ndim != 1:
+            raise _checks.value_error(
+                name, "epoch", f"a function with a loss of shape {values['loss'].shape}", "(steps,)", "See make_epoch."
+            )
         wrong = np.flatnonzero(~np.isfinite(values["loss"].astype(np.float64)))
         if wrong.size:
             raise DivergedError(before + int(wrong[0]), float(values["loss"][wrong[0]]))
         steps = values["loss"].shape[0]
+        if not _finite(state.params):  # the last update may have gone astray, which no loss has seen yet
+            raise DivergedError(before + steps, float("nan"))
         line = {label: float(series.astype(np.float64).mean()) for label, series in values.items()}
         if evaluate is not None:
-            line |= {label: float(value) for label, value in evaluate(state).items()}
+            more = {label: float(value) for label, value in evaluate(state).items()}
+            if set(more) & set(line):
+                raise _checks.value_error(
+                    name,
+                    "evaluate",
+                    f"a function that returns {sorted(set(more) & set(line))}",
+                    "other names",
+                    "Call it 'test_loss', say.",
+                )
+            line |= more
         history.append(Report(number, count, before + steps, seconds, steps / seconds, line))
         if report is not None:
             report(history[-1], state)
         if stop():
             break
     return state, history
+
+
+@jax.jit
+def _finite(tree: Any) -> Any:
+    return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()

@@ -63,7 +63,9 @@ def make_state(key: Key, model: Layer, optimizer: optax.GradientTransformation, 
     check_optimizer(name, optimizer)
     init_key, run_key = jax.random.split(key)
     params, model_state = model.init(init_key, inputs)
-    return TrainState(params, model_state, optimizer.init(params), run_key, jnp.zeros((), jnp.int32))
+    # An array of its own for each leaf: an optimizer may keep the first parameters, and one buffer is given away once.
+    opt_state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), optimizer.init(params))
+    return TrainState(params, model_state, opt_state, run_key, jnp.zeros((), jnp.int32))
 
 
 def check_model(function: str, model: Any) -> None:

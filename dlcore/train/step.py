@@ -9,7 +9,7 @@ import jax
 import optax
 
 from dlcore import _checks, losses
-from dlcore._tree import KERNELS
+from dlcore._tree import KERNELS, finder
 from dlcore._typing import Array, PyTree
 from dlcore.models.layer import Layer
 from dlcore.penalties import Penalty, on
@@ -20,6 +20,19 @@ __all__ = ["Metric", "Step", "make_step"]
 # (predictions, targets) -> one value per element or example
 Metric: TypeAlias = Callable[[Any, Any], Array]
 Step: TypeAlias = Callable[[TrainState, Any], tuple[TrainState, dict[str, Array]]]
+
+
+def check_metrics(function: str, metrics: Any) -> Mapping[str, Metric]:
+    """Refuses what is no dict of functions."""
+    if not isinstance(metrics, Mapping) or not all(map(callable, metrics.values())):
+        raise _checks.type_error(
+            function,
+            "metrics",
+            _checks.describe(metrics),
+            "a dict of functions (predictions, targets) -> values",
+            "For example {'accuracy': train.accuracy}, uncalled.",
+        )
+    return metrics
 
 
 def make_step(
@@ -38,8 +51,9 @@ def make_step(
     Args:
       model: f.
       loss: L, `(predictions, targets) -> values`, any of `dlcore.losses` or your own; the step takes their mean.
-      optimizer: any Optax optimizer, a chain with clipping or a schedule too.
-      penalty: R, any of `dlcore.penalties`.
+      optimizer: any Optax optimizer, a chain with clipping or a schedule too; those that ask for the loss get it. One
+        that evaluates the loss again by itself (L-BFGS' line search) does not fit into a step.
+      penalty: R, any of `dlcore.penalties`; its value is added to the loss.
       penalty_on: which leaves pay: a pattern for `penalties.on`; kernels by default, neither biases nor scales.
       metrics: further means to report, by name: `{"accuracy": train.accuracy}`.
 
@@ -64,12 +78,16 @@ def make_step(
     name = "train.make_step"
     check_model(name, model)
     check_optimizer(name, optimizer)
-    extra = dict(metrics or {})
-    for label, metric in {"loss": loss, **extra}.items():
-        if not callable(metric):
-            raise _checks.type_error(
-                name, label, _checks.describe(metric), "a function (predictions, targets) -> values", "Do not call it."
-            )
+    extra = dict(check_metrics(name, metrics or {}))
+    if penalty is not None and not isinstance(penalty, Penalty):
+        raise _checks.type_error(
+            name, "penalty", _checks.describe(penalty), "a Penalty", "For example penalties.l2(1e-4)."
+        )
+    finder(penalty_on, function=name, argument="penalty_on")
+    if not callable(loss):
+        raise _checks.type_error(
+            name, "loss", _checks.describe(loss), "a function (predictions, targets) -> values", "Do not call it."
+        )
     if {"loss", "penalty"} & set(extra):
         raise _checks.value_error(
             name, "metrics", sorted(extra), "names other than 'loss' and 'penalty'", "The step reports those itself."
@@ -89,7 +107,9 @@ def make_step(
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Array]]:
         gradients, (model_state, reports) = jax.grad(objective, has_aux=True)(state.params, state, batch)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        # Some optimizers ask for the loss itself: Polyak's step size, reducing the rate on a plateau.
+        more = {"value": reports["loss"]} if isinstance(optimizer, optax.GradientTransformationExtraArgs) else {}
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, **more)
         params = optax.apply_updates(state.params, updates)
         return TrainState(params, model_state, opt_state, state.key, state.step + 1), reports
 

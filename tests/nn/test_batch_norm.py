@@ -302,3 +302,11 @@ def test_a_fresh_state_is_standard_and_params_are_the_identity():
     assert (state.var == 1).all()
     with pytest.raises(ValueError, match="features"):
         nn.batch_norm_init(0)
+
+
+def test_one_value_that_counts_moves_the_running_mean_and_leaves_the_variance():
+    params, state = nn.batch_norm_init(1)
+    where = jnp.array([True, False])
+    _, new = nn.batch_norm_train(params, state, jnp.array([[3.0], [7.0]]), where=where)
+    assert_close(new.mean, [0.3])
+    assert_close(new.var, [1.0])

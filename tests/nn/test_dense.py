@@ -13,7 +13,9 @@ def test_it_is_x_w_plus_b(rng, dtype, batch, x64):
     x, w, b = (jnp.asarray(rng.standard_normal(shape), dtype) for shape in ((*batch, 7), (7, 4), (4,)))
     y = nn.dense({"kernel": w, "bias": b}, x)
     assert y.dtype == dtype
-    assert_close(y, np.asarray(x, np.float64) @ np.asarray(w, np.float64) + np.asarray(b, np.float64), length=7, scale=3)
+    assert_close(
+        y, np.asarray(x, np.float64) @ np.asarray(w, np.float64) + np.asarray(b, np.float64), length=7, scale=3
+    )
 
 
 def test_without_bias_there_is_no_bias_leaf(key):

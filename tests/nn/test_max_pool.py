@@ -222,3 +222,9 @@ X = jnp.ones((2, 5, 6, 4))
 def test_what_does_not_fit_is_refused_by_name(x, window, options, error, words):
     with pytest.raises(error, match=f"nn.max_pool.*{words}"):
         nn.max_pool(x, window, **options)
+
+
+def test_a_window_may_be_an_integer_of_numpy():
+    x = jnp.arange(6.0).reshape(6, 1)
+    assert jnp.array_equal(nn.max_pool(x, np.int64(2)), nn.max_pool(x, 2))
+    assert jnp.array_equal(nn.avg_pool(x, np.int64(2)), nn.avg_pool(x, 2))

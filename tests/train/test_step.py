@@ -309,7 +309,7 @@ def test_a_wrong_argument_is_refused_when_the_step_is_made(argument, value, erro
 
 
 def test_a_metric_that_cannot_be_called_is_refused_by_its_name():
-    with pytest.raises(TypeError, match=r"dlcore\.train\.make_step: `accuracy` came as float 0\.5"):
+    with pytest.raises(TypeError, match=r"dlcore\.train\.make_step: `metrics` came as dict \{'accuracy': 0\.5\}"):
         train.make_step(**RIGHT, metrics={"accuracy": 0.5})
 
 
