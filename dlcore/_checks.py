@@ -20,6 +20,7 @@ from dlcore._typing import Array
 __all__ = [
     "array",
     "axes",
+    "booleans",
     "describe",
     "feature_axis",
     "floating",
@@ -28,6 +29,7 @@ __all__ = [
     "integers",
     "key",
     "labels",
+    "mask",
     "number",
     "one_of",
     "params",
@@ -282,6 +284,30 @@ def integers(function: str, argument: str, value: Any, mend: str) -> Array:
     if not jnp.issubdtype(result.dtype, np.integer):
         raise type_error(function, argument, describe(result), "integers", mend)
     return result if result.dtype.itemsize >= 4 else result.astype(jnp.int32)
+
+
+def booleans(function: str, argument: str, value: Any) -> Array:
+    """An array of booleans."""
+    result = array(function, argument, value)
+    if result.dtype != np.bool_:
+        raise type_error(
+            function, argument, describe(result), "booleans", "Compare first: x > 0. Numbers would be weights."
+        )
+    return result
+
+
+def mask(function: str, argument: str, value: Any, x: Array) -> Array:
+    """Booleans of the rank of `x`, each axis of its size or of size 1."""
+    result = booleans(function, argument, value)
+    if result.ndim != x.ndim or any(a not in (1, b) for a, b in zip(result.shape, x.shape, strict=True)):
+        raise value_error(
+            function,
+            argument,
+            f"shape {result.shape}",
+            f"{x.shape}, or 1 on axes that share an entry",
+            "Add axes of size 1 where they are missing: where[:, None, None].",
+        )
+    return result
 
 
 def labels(function: str, argument: str, value: Any, shape: tuple[int, ...], source: str) -> Array:

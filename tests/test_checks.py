@@ -36,6 +36,16 @@ REFUSALS = {
         ValueError,
         ["`key`", "(3,)", "vmap"],
     ),
+    "booleans: numbers": (
+        lambda: _checks.booleans("f", "where", jnp.ones(2)),
+        TypeError,
+        ["`where`", "float32 of shape (2,)", "booleans"],
+    ),
+    "mask: a size that does not fit": (
+        lambda: _checks.mask("f", "where", jnp.ones((3, 2), bool), jnp.ones((4, 2))),
+        ValueError,
+        ["`where`", "(3, 2)", "(4, 2)", "axes of size 1"],
+    ),
     "integers: floats": (
         lambda: _checks.integers("f", "ids", jnp.ones(2), "Cast them."),
         TypeError,

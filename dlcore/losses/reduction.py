@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-import numpy as np
 
 from dlcore import _checks
 from dlcore._precision import compute_dtype
@@ -95,11 +94,7 @@ def _sum_and_weight(
         _checks.same_shape(name, "values", v, "weights", given)
         w = given.astype(v.dtype)
     if where is not None:
-        chosen = _checks.array(name, "where", where)
-        if chosen.dtype != np.bool_:
-            raise _checks.type_error(
-                name, "where", _checks.describe(chosen), "booleans", "Numbers are weights: weights=..."
-            )
+        chosen = _checks.booleans(name, "where", where)
         _checks.same_shape(name, "values", v, "where", chosen)
         w = jnp.where(chosen, w, 0)
     # The inner where keeps inf and NaN of dropped entries out of the product, and so out of its gradient.

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from dlcore import _checks
@@ -205,14 +204,6 @@ def _affine(y: Array, scale: Array | None, offset: Array | None) -> Array:
 
 
 def _mask(name: str, where: ArrayLike, x: Array) -> Array:
-    chosen = _checks.array(name, "where", where)
-    if chosen.dtype != np.bool_:
-        raise _checks.type_error(name, "where", _checks.describe(chosen), "booleans", "Compare first: lengths > t.")
-    if chosen.ndim == x.ndim - 1:
-        chosen = chosen[..., None]
-    if chosen.ndim != x.ndim or any(a not in (1, b) for a, b in zip(chosen.shape, x.shape, strict=True)):
-        raise _checks.value_error(
-            name, "where", f"shape {chosen.shape}", f"{x.shape[:-1]}, or 1 on axes that share an entry",
-            "For whole examples of an image batch: where[:, None, None].",
-        )  # fmt: skip
-    return chosen
+    chosen = _checks.booleans(name, "where", where)
+    # Without the channel axis, one entry stands for all features.
+    return _checks.mask(name, "where", chosen[..., None] if chosen.ndim == x.ndim - 1 else chosen, x)

@@ -115,14 +115,7 @@ def _shifted(
     scores = values.astype(compute_dtype(values.dtype))
     chosen = None
     if where is not None:
-        chosen = _checks.array(name, "where", where)
-        if chosen.dtype != np.bool_:
-            raise _checks.type_error(name, "where", _checks.describe(chosen), "booleans", "Compare first: x > 0.")
-        if chosen.ndim != values.ndim or any(a not in (1, b) for a, b in zip(chosen.shape, values.shape, strict=True)):
-            raise _checks.value_error(
-                name, "where", f"shape {chosen.shape}", f"{values.shape}, or 1 on axes that share an entry",
-                "Add axes of size 1 where they are missing.",
-            )  # fmt: skip
+        chosen = _checks.mask(name, "where", where, values)
         scores = jnp.where(chosen, scores, -np.inf)
     shifted = shift(scores, peak(scores, index))
     if not (isinstance(tau, float) and tau == 1.0):

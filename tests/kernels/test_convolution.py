@@ -5,19 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore._windows import WindowAxis
 from dlcore.kernels.convolution import convolve, input_gradient, kernel_gradient, plain_convolve
+from tests.kernels.geometry import windows
 from tests.tolerance import assert_close
-
-
-def windows(*axes):
-    """One WindowAxis for each (inputs, size, stride, dilation, low, high)."""
-    result = []
-    for n, k, s, d, low, high in axes:
-        outputs = (n + low + high - (k - 1) * d - 1) // s + 1
-        result.append(WindowAxis(n, outputs, k, s, d, low, high))
-    return tuple(result)
-
 
 CASES = {
     "one tap, stride over it": windows((7, 1, 3, 1, 0, 0)),

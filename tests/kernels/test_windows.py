@@ -9,17 +9,8 @@ from jax import lax
 
 from dlcore._windows import WindowAxis, resolve_windows
 from dlcore.kernels.windows import fold_windows, window_max, window_sum
+from tests.kernels.geometry import windows
 from tests.tolerance import assert_close
-
-
-def windows(*axes):
-    """One WindowAxis for each (inputs, size, stride, dilation, low, high)."""
-    result = []
-    for n, k, s, d, low, high in axes:
-        outputs = (n + low + high - (k - 1) * d - 1) // s + 1
-        result.append(WindowAxis(n, outputs, k, s, d, low, high))
-    return tuple(result)
-
 
 CASES = {
     "short, one by one": windows((9, 8, 1, 1, 4, 4)),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dlcore import nn
+from tests.nn.window_starts import starts
 from tests.tolerance import FLOATS, assert_close
 
 OPTIONS = ("window", "strides", "padding", "ceil_mode", "count_include_padding", "dilation")
@@ -18,24 +19,6 @@ avg_pool = jax.jit(nn.avg_pool, static_argnums=1, static_argnames=OPTIONS)
 def with_gradient(x, dy, window, **options):
     y, pull = jax.vjp(lambda x: nn.avg_pool(x, window, **options), x)
     return y, pull(dy)[0]
-
-
-def starts(n, k, s, d, padding, ceil_mode):
-    """Where each window of an axis starts, and where counted padding begins and ends."""
-    extent = (k - 1) * d + 1
-    if padding in ("SAME", "SAME_LOWER"):
-        total = max((math.ceil(n / s) - 1) * s + extent - n, 0)
-        low, high = total // 2, total - total // 2
-        low, high = (low, high) if padding == "SAME" else (high, low)
-    else:
-        low, high = {"VALID": (0, 0), "CAUSAL": (extent - 1, 0)}.get(padding, padding)
-    result, start = [], -low
-    while True:
-        ended = start - s + extent >= n + high and result  # the window before reached the end already
-        if ended or (start >= n if ceil_mode else start + extent > n + high):
-            return result, -low, n + high
-        result.append(start)
-        start += s
 
 
 def oracle(x, window, dy, *, strides=None, padding="VALID", ceil_mode=False, count_include_padding=False, dilation=1):

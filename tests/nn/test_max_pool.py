@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dlcore import nn
+from tests.nn.window_starts import starts
 from tests.tolerance import FLOATS
 
 OPTIONS = ("strides", "padding", "dilation", "ceil_mode")
@@ -20,31 +21,13 @@ def with_gradient(x, dy, window, **options):
     return y, pull(dy)[0]
 
 
-def starts(n, k, s, d, padding, ceil_mode):
-    """Where each window of an axis starts; negative is padding."""
-    extent = (k - 1) * d + 1
-    if padding in ("SAME", "SAME_LOWER"):
-        total = max((math.ceil(n / s) - 1) * s + extent - n, 0)
-        low, high = total // 2, total - total // 2
-        low, high = (low, high) if padding == "SAME" else (high, low)
-    else:
-        low, high = {"VALID": (0, 0), "CAUSAL": (extent - 1, 0)}.get(padding, padding)
-    result, start = [], -low
-    while True:
-        ended = start - s + extent >= n + high and result  # the window before reached the end already
-        if ended or (start >= n if ceil_mode else start + extent > n + high):
-            return result
-        result.append(start)
-        start += s
-
-
 def oracle(x, window, dy=None, *, strides=None, padding="VALID", dilation=1, ceil_mode=False):
     """Values and the gradient to the first maximum (a NaN is one) in row-major order; the batch is one axis."""
     count = 1 if isinstance(window, int) else len(window)
     strides = window if strides is None else strides
     window, strides, dilation = (np.broadcast_to(option, count) for option in (window, strides, dilation))
     axes = [
-        starts(n, k, s, d, padding if isinstance(padding, str) else padding[axis], ceil_mode)
+        starts(n, k, s, d, padding if isinstance(padding, str) else padding[axis], ceil_mode)[0]
         for axis, (n, k, s, d) in enumerate(zip(x.shape[1:-1], window, strides, dilation, strict=True))
     ]
     y = np.zeros((x.shape[0], *map(len, axes), x.shape[-1]), x.dtype)
@@ -143,7 +126,7 @@ def test_ceil_mode_keeps_a_window_that_starts_inside_and_drops_one_that_does_not
         extent = (k - 1) * d + 1
         if n + low + high < extent or max(low, high) > extent // 2:
             continue
-        windows = [[i + j * d for j in range(k)] for i in starts(n, k, s, d, (low, high), True)]
+        windows = [[i + j * d for j in range(k)] for i in starts(n, k, s, d, (low, high), True)[0]]
         if any(not any(0 <= i < n for i in window) for window in windows):
             continue
         options = {"strides": s, "dilation": d, "padding": ((low, high),), "ceil_mode": True}

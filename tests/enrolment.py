@@ -1,0 +1,110 @@
+"""What an entry of tests/registry.py says, and the arguments and mistakes that many entries share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore import nn
+
+
+@dataclass(frozen=True)
+class Bad:
+    """Arguments that must be refused: `change(args, options)` edits them; the message names `argument`."""
+
+    argument: str
+    error: type[Exception]
+    change: Callable[[list[Any], dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    name: str
+    function: Callable[..., Any]
+    # (rng, dtype) -> positional arguments
+    make: Callable[[np.random.Generator, Any], tuple[Any, ...]]
+    options: dict[str, Any] = field(default_factory=dict)
+    # positions of the arguments with a leading batch axis; the result's first leaf has it too
+    batched: tuple[int, ...] = ()
+    # positions of the arguments to differentiate
+    smooth: tuple[int, ...] = ()
+    # dtypes that it keeps; () where the result has a dtype of its own
+    dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
+    # whether a whole batch may be empty
+    empty: bool = True
+    # examples are independent of each other, so that vmap equals the batched call
+    independent: bool = True
+    bad: tuple[Bad, ...] = ()
+
+
+def normal(rng, dtype, *shape):
+    return jnp.asarray(rng.standard_normal(shape), dtype)
+
+
+def replace(position, value):
+    """An edit: another positional argument."""
+
+    def change(args, options):
+        args[position] = value(args[position]) if callable(value) else value
+
+    return change
+
+
+def option(**values):
+    """An edit: other options."""
+    return lambda args, options: options.update(values)
+
+
+KEY = Bad("key", TypeError, replace(0, lambda key: jax.random.key_data(key)))
+NO_KEY = Bad("key", ValueError, replace(0, None))
+
+
+def refuses_kinds(position, argument):
+    return (
+        Bad(argument, TypeError, replace(position, lambda x: x.astype(jnp.int32))),
+        Bad(argument, TypeError, replace(position, "text")),
+        Bad(argument, TypeError, replace(position, [1.0, 2.0])),
+        Bad(argument, TypeError, replace(position, lambda x: x.astype(jnp.complex64))),
+    )
+
+
+def activation(name, options=None, **bad_options):
+    function = getattr(nn, name)
+    bad = tuple(Bad(argument, error, option(**{argument: value})) for argument, (value, error) in bad_options.items())
+    return Entry(
+        f"nn.{name}",
+        function,
+        lambda rng, dtype: (normal(rng, dtype, 5, 4),),
+        options=options or {},
+        batched=(0,),
+        smooth=(0,),
+        bad=(*refuses_kinds(0, "x"), *bad),
+    )
+
+
+def key_of(rng):
+    return jax.random.key(int(rng.integers(2**31)))
+
+
+def dense_params(rng, dtype):
+    return {"kernel": normal(rng, dtype, 4, 3), "bias": normal(rng, dtype, 3)}
+
+
+def norm_params(rng, dtype):
+    return {"scale": normal(rng, dtype, 4), "offset": normal(rng, dtype, 4)}
+
+
+def norm_state():
+    return nn.BatchNormState(jnp.full(4, 0.5), jnp.full(4, 2.0))
+
+
+def classes(rng, *shape):
+    return jnp.asarray(rng.integers(0, 4, shape), jnp.int32)
+
+
+INF = float("inf")
