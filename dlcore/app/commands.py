@@ -159,9 +159,47 @@ def doctor(
         raise typer.Exit(1)
 
 
+@app.command()
+def gradcheck(
+    target: Annotated[str, typer.Argument(help="The function: package.module:function.", metavar="MODULE:FUNCTION")],
+    values: Annotated[list[str] | None, typer.Argument(help="More arguments, as --args.", metavar="[ARGS]...")] = None,
+    args: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An argument of the function; again for each of them. float32[5,4]: random normal numbers; "
+            "float32[3]=0: the same number everywhere; int32[5]<10: random integers; key:7: a PRNG key; @x.npy, @x.npz: "
+            'from a file; or a Python literal, in which such texts may stand: {"kernel": "float32[4,3]"}.',
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="A keyword option of the function: rate=0.5. Again for each of them.")
+    ] = None,
+    modes: Annotated[
+        str, typer.Option(help="reverse, forward, or both with a comma between them.")
+    ] = "reverse,forward",
+    order: Annotated[int, typer.Option(help="2: Hessian-vector products too.", min=1)] = 1,
+    seed: Annotated[int, typer.Option(help="Draws the arguments and the directions.", min=0)] = 0,
+    show_traceback: Annotated[bool, typer.Option("--traceback", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Prove the gradients of any JAX function against finite differences, in float64.
+
+    dlcore gradcheck dlcore.nn:softmax --args float32[5,4]
+
+    dlcore gradcheck my.module:loss --args '{"kernel": "float32[4,3]"}' --args float32[8,4]
+
+    Exit status 0 if every gradient is proven, 1 if one is wrong or cannot be judged, 2 if the call makes no sense.
+    """
+    from dlcore.app.gradients import prove
+
+    report = prove(target, [*(args or ()), *(values or ())], option or [], modes=modes, order=order, seed=seed)
+    print(report)
+    if not report.passed:
+        raise typer.Exit(1)
+
+
 def run(arguments: list[str]) -> int:
     """Runs the command and returns its exit status."""
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
     wanted = "--traceback" in arguments
     try:
         status = app(arguments, standalone_mode=False)

@@ -1,0 +1,120 @@
+"""A function along a straight line through the point: what differences say of its derivative there."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dlcore.gradcheck.differences import Derivative, Floats, derivative, ladder
+from dlcore.gradcheck.problem import Leaf, Problem
+
+__all__ = ["Line", "Spread", "View", "by_output"]
+
+
+class View(NamedTuple):
+    """Some quantities along a line: the outputs, or weighted sums of them.
+
+    ahead, behind: (steps, quantities); here: (quantities,); size: the size of what `here` is a sum of; found: the
+    derivatives; weights: (quantities, outputs), None for the outputs themselves.
+    """
+
+    ahead: Floats
+    here: Floats
+    behind: Floats
+    size: Floats
+    found: Derivative
+    weights: Floats | None
+
+
+class Spread(NamedTuple):
+    """How the slope varies in the closest neighbourhood, where kinks that meet in one point come apart.
+
+    low, high: what the slopes of any choice of sides can add up to. jumps: the function itself does. bent: there are
+    kinks at all.
+    """
+
+    low: Floats
+    high: Floats
+    jumps: npt.NDArray[np.bool_]
+    bent: npt.NDArray[np.bool_]
+
+
+class Line:
+    """y(x + t v) at t = 0 and ± each step of the ladder. An output that is infinite at the point counts as 0."""
+
+    def __init__(self, problem: Problem, v: Floats) -> None:
+        self.problem, self.v = problem, v
+        self.steps = ladder(problem.rounding)
+        self.finite = np.isfinite(problem.y)
+        self._here = self._combined(problem.y[None], None)[0]
+        self._ahead = problem.along(v, self.steps)
+        self._behind = problem.along(v, -self.steps)
+
+    @cached_property
+    def outputs(self) -> View:
+        """Every output."""
+        return self._view(None, np.abs(self._here), by_output(self.problem.outputs, self._here))
+
+    def sums(self, U: Floats) -> View:
+        """U y, for weights U of (rows, outputs)."""
+        size = np.abs(U) @ np.abs(self._here)
+        return self._view(U, size, size)
+
+    def _view(self, U: Floats | None, size: Floats, scale: Floats) -> View:
+        ahead, behind = self._combined(self._ahead, U), self._combined(self._behind, U)
+        here = self._combined(self._here[None], U)[0]
+        rounding = self.problem.rounding
+        found = derivative(self.steps, ahead, here, behind, rounding=rounding, size=size, scale=scale)
+        return View(ahead, here, behind, size, found, U)
+
+    def _combined(self, values: Floats, U: Floats | None) -> Floats:
+        with np.errstate(invalid="ignore", over="ignore"):
+            values = np.where(self.finite, values, 0.0)
+            return values if U is None else values @ U.T
+
+    def bounds(self, U: Floats) -> tuple[Floats, Floats]:
+        """Between which values U y's derivative lies if every output takes a side of its own at a kink."""
+        found = self.outputs.found
+        low, high = (np.where(found.resolved, bound, 0.0) for bound in (found.low, found.high))
+        up, down = np.maximum(U, 0.0), np.minimum(U, 0.0)
+        return up @ low + down @ high, up @ high + down @ low
+
+    def spread(self, rng: np.random.Generator, unit: Floats, U: Floats | None, *, points: int) -> Spread:
+        """The slopes beside the point, on lines that pass it at a small distance.
+
+        unit: the natural step of each argument. points: how finely the lines are sampled; kinks that fall between the
+        same two are not told apart.
+        """
+        rounding = self.problem.rounding
+        reach = rounding**0.36
+        grid = np.linspace(-reach, reach, points)
+        # Aside by about as much as the line is long, so that each kink is met at a place of its own; and by less, for
+        # kinks that lie nearly along it.
+        aside = reach * np.where(self.v == 0, unit, np.abs(self.v))
+        low, high, jumps, bent = np.inf, -np.inf, np.bool_(False), np.bool_(False)
+        for share in (0.9, 0.2, 0.04):
+            beside = self.problem.x + share * aside * rng.uniform(-1, 1, unit.size)
+            values = self._combined(self.problem.along(self.v, grid, start=beside), U)
+            with np.errstate(invalid="ignore", over="ignore"):
+                slopes = np.diff(values, axis=0) / np.diff(grid)[:, None]
+                turns = np.diff(slopes, axis=0)
+                noise = 8 * rounding * np.abs(values).max(0) / (grid[1] - grid[0])
+                turns = np.where(np.abs(turns) > noise, turns, 0.0)
+                up, down = np.maximum(turns, 0.0).sum(0), np.minimum(turns, 0.0).sum(0)
+                usual = np.median(np.abs(slopes), axis=0)
+                low, high = np.minimum(low, slopes[0] + down), np.maximum(high, slopes[0] + up)
+                bent = bent | (up - down > 1e-3 * usual)
+                # A kink turns the slope by about its own size; a jump, divided by so small a step, by far more.
+                jumps = jumps | ~np.isfinite(slopes).all(0) | (np.abs(turns).max(0) > (usual + noise) / reach**0.5)
+        return Spread(np.asarray(low), np.asarray(high), np.asarray(jumps), np.asarray(bent))
+
+
+def by_output(outputs: tuple[Leaf, ...], values: Floats) -> Floats:
+    """For every place of the output, the largest |value| in its leaf."""
+    result = np.zeros_like(values)
+    for leaf in outputs:
+        result[leaf.start : leaf.stop] = np.abs(values[leaf.start : leaf.stop]).max(initial=0.0)
+    return result

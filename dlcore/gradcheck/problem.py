@@ -1,0 +1,156 @@
+"""The function under test as one map between real vectors, in the best precision that it has.
+
+All floating leaves of the arguments become one vector x of float64, all floating leaves of the result one vector y;
+complex numbers are pairs. Integers, booleans, keys and whatever is no array stay as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore._typing import Array
+from dlcore.gradcheck.differences import Floats
+
+__all__ = ["Leaf", "Problem", "second_order", "settings"]
+
+# What JAX says where a mode does not exist. Any other error of a derivative rule is the rule's own, and is raised.
+ABSENT = {
+    "forward": ("(jvp) to a custom_vjp function",),
+    "reverse": ("Reverse-mode differentiation does not work for", "Linearization failed to produce known values"),
+}
+
+
+class Leaf(NamedTuple):
+    """A floating leaf of the arguments or of the result, and its place in the vector of real numbers.
+
+    group: how many elements of the leaf one place sums up.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    start: int
+    stop: int
+    group: int = 1
+
+    def element(self, position: int) -> str:
+        """The name of an element, as one writes it in an index."""
+        offset, part = (position - self.start) * self.group, ""
+        if np.issubdtype(self.dtype, np.complexfloating):
+            offset, imaginary = divmod(offset, 2)
+            part = ".imag" if imaginary else ".real"
+        where = f"[{', '.join(str(int(i)) for i in np.unravel_index(offset, self.shape))}]" if self.shape else ""
+        more = f" or the {self.group - 1} after it" if self.group > 1 else ""
+        return f"{self.path}{where}{part}{more}"
+
+
+@contextlib.contextmanager
+def settings(x64: bool | None) -> Iterator[None]:
+    """JAX' settings for the time of a check, in this thread alone; None leaves the width of numbers as it is.
+
+    Promotion is standard, since a function that closes over float32 arrays is to run on float64 ones; a function is
+    called many times with the same keys, and beyond its domain too.
+    """
+    with contextlib.ExitStack() as stack:
+        if x64 is not None:
+            stack.enter_context(jax.enable_x64(x64))
+        stack.enter_context(jax.numpy_dtype_promotion("standard"))
+        stack.enter_context(jax.debug_key_reuse(False))
+        stack.enter_context(jax.debug_nans(False))
+        stack.enter_context(jax.debug_infs(False))
+        stack.enter_context(jax.default_matmul_precision("float32"))
+        yield
+
+
+class Problem:
+    """y(x), J v and Jᵀ u as functions from NumPy to NumPy; to be used inside `settings`.
+
+    Attributes:
+      x, y: the point and the value there, (n,) and (m,).
+      inputs, outputs: the leaves that x and y consist of.
+      precision: the dtype that the function computes in; `rounding` is its unit in the last place.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Array], Array],
+        x: Floats,
+        inputs: Sequence[Leaf],
+        outputs: Sequence[Leaf],
+        precision: np.dtype[Any],
+        *,
+        compiled: bool,
+    ) -> None:
+        def maybe_jit(f: Callable[..., Array]) -> Callable[..., Array]:
+            return jax.jit(f) if compiled else f
+
+        self.function, self.inputs, self.outputs = function, tuple(inputs), tuple(outputs)
+        self.precision, self.compiled = precision, compiled
+        self.rounding = float(jnp.finfo(precision).eps)
+        self.x = x
+        self._point = jnp.asarray(x)
+        self._line = maybe_jit(lambda x, v, h: function(x + h * v))
+        self._derivative: dict[str, Any] = {
+            "forward": maybe_jit(lambda x, v: jax.jvp(function, (x,), (v,))[1]),
+            "reverse": maybe_jit(lambda x, u: jax.vjp(function, x)[1](u)[0]),
+        }
+        self.y = _numpy(self._line(self._point, jnp.zeros_like(self._point), 0.0))
+
+    def along(self, v: Floats, steps: Floats, *, start: Floats | None = None) -> Floats:
+        """y(start + h v) for every step h: (steps, m); the start is the point x, unless another one is given."""
+        point, direction = self._point if start is None else jnp.asarray(start), jnp.asarray(v)
+        rows = [self._line(point, direction, float(h)) for h in steps]
+        return np.asarray(jax.device_get(rows), np.float64).reshape(len(steps), self.y.size)
+
+    def forward(self, v: Floats) -> Floats:
+        """J v."""
+        return _numpy(self._derivative["forward"](self._point, jnp.asarray(v)))
+
+    def reverse(self, u: Floats) -> Floats:
+        """Jᵀ u."""
+        return _numpy(self._derivative["reverse"](self._point, jnp.asarray(u)))
+
+    def absent(self, mode: str) -> str:
+        """Why the function has no such mode; '' where it has."""
+        size = self.x.size if mode == "forward" else self.y.size
+        try:
+            zeros = jnp.zeros(size, self._point.dtype)
+            if self.compiled:
+                self._derivative[mode].lower(self._point, zeros)  # tracing alone lets a custom_vjp pass
+            else:
+                self._derivative[mode](self._point, zeros)
+        except (TypeError, ValueError, NotImplementedError) as error:
+            text = str(error)
+            if any(phrase in text for phrase in ABSENT[mode]):
+                return text.splitlines()[0]
+            error.add_note(f"dlcore.gradcheck: this comes from the function's own rule for {mode} mode.")
+            raise
+        return ""
+
+
+def second_order(problem: Problem, u: Floats, mode: str) -> Problem:
+    """x ↦ J(x)ᵀ u, whose derivative is a Hessian (or, without reverse mode, x ↦ J(x) u)."""
+    weights = jnp.asarray(u)
+    inner = problem.function
+
+    def gradient(x: Array) -> Array:
+        if mode == "reverse":
+            return jax.vjp(inner, x)[1](weights)[0]
+        return jax.jvp(inner, (x,), (weights,))[1]
+
+    outputs = (
+        [leaf._replace(path=f"gradient/{leaf.path}") for leaf in problem.inputs]
+        if mode == "reverse"
+        else [leaf._replace(path=f"tangent/{leaf.path}") for leaf in problem.outputs]
+    )
+    return Problem(gradient, problem.x, problem.inputs, outputs, problem.precision, compiled=problem.compiled)
+
+
+def _numpy(value: Any) -> Floats:
+    return np.asarray(value, np.float64)

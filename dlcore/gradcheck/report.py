@@ -1,0 +1,109 @@
+"""What a check found, leaf by leaf, and as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+__all__ = ["LeafReport", "Report", "Verdict"]
+
+Verdict: TypeAlias = Literal["pass", "inconclusive", "wrong"]
+# The worst of several is the last of these.
+SEVERITY: tuple[Verdict, ...] = ("pass", "inconclusive", "wrong")
+
+
+def worst(verdicts: list[Verdict]) -> Verdict:
+    """The gravest of some verdicts; "pass" of none."""
+    return max(verdicts, key=SEVERITY.index, default="pass")
+
+
+@dataclass(frozen=True)
+class LeafReport:
+    """The derivative in one leaf of the arguments.
+
+    Attributes:
+      path: where the leaf stands, "params/kernel"; from the second order on, "params/kernel, order 2".
+      verdict: "pass", "wrong" or "inconclusive".
+      modes: the verdict of each mode that was checked.
+      error: the largest relative difference between the rule and the differences.
+      difference_error: the estimated relative error of the differences themselves. What is wrong by less goes unseen.
+      order: the measured order of Taylor's remainder: 2 for a right rule, 1 for a wrong one; NaN where the remainder
+        is rounding alone, as for a linear function.
+      kink: the one-sided derivatives differ at this point, and the rule gives a value between them.
+      worst_element: the input and output element, and the mode, in which the rule differs most.
+      direction: in which direction that was seen.
+      note: what else there is to say.
+    """
+
+    path: str
+    verdict: Verdict
+    modes: Mapping[str, Verdict]
+    error: float = 0.0
+    difference_error: float = 0.0
+    order: float = math.nan
+    kink: bool = False
+    worst_element: str = ""
+    direction: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of `check`; `str(report)` is a table.
+
+    Attributes:
+      leaves: a `LeafReport` for every floating leaf of the arguments, by its path.
+      precision: the dtype in which the function computes, "float64" wherever it can.
+      seed: the key's data; `jax.random.wrap_key_data` makes the key of it again.
+      notes: what holds for the whole function.
+    """
+
+    leaves: Mapping[str, LeafReport]
+    precision: str
+    seed: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """The gravest verdict of all leaves."""
+        return worst([leaf.verdict for leaf in self.leaves.values()])
+
+    @property
+    def passed(self) -> bool:
+        """Whether every leaf passed."""
+        return self.verdict == "pass"
+
+    def table(self) -> str:
+        """The leaves as lines of text, then what holds for all of them."""
+        header = ("leaf", "verdict", "error", "seen from", "order", "modes", "")
+        rows = [
+            (
+                leaf.path,
+                leaf.verdict,
+                _scientific(leaf.error),
+                _scientific(leaf.difference_error),
+                "exact" if math.isnan(leaf.order) else f"{leaf.order:.2f}",
+                " ".join(f"{mode}" if v == leaf.verdict else f"{mode}: {v}" for mode, v in leaf.modes.items()),
+                "; ".join(filter(None, ("kink" if leaf.kink else "", leaf.note))),
+            )
+            for leaf in self.leaves.values()
+        ]
+        widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [header, *rows]
+        ]
+        for leaf in self.leaves.values():
+            if leaf.verdict != "pass" and leaf.worst_element:
+                lines.append(f"{leaf.path}: {leaf.worst_element}, seen {leaf.direction}")
+        seed = ", ".join(map(str, self.seed))
+        lines.append(f"{self.verdict}, in {self.precision}; key data ({seed})")
+        return "\n".join([*lines, *self.notes])
+
+    def __str__(self) -> str:
+        return self.table()
+
+
+def _scientific(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1e}"
