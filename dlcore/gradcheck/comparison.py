@@ -48,18 +48,20 @@ def compare(line: Line, view: View, rule: Floats, scale: Floats, unit: Floats, r
     finite = np.isfinite(rule)
     rule_size = np.where(finite, np.abs(rule), 0.0)
     size = np.maximum(found.size, scale)
-    margin = rounding**0.45 * np.maximum(found.size, rule_size) + rounding**0.6 * scale + 1e-290
+    # Three times the estimated error more than the interval, for it is an estimate; and the rule's own rounding.
+    margin = np.where(found.resolved, 3 * found.error, 0.0)
+    margin += rounding**0.45 * np.maximum(found.size, rule_size) + rounding**0.6 * scale + 1e-290
+    # 0 to within rounding, and the rule says so too: both may have lost digits to what cancels inside.
+    nothing = finite & (np.abs(found.nearest(np.zeros(1))) <= found.error)
+    nothing &= np.maximum(found.error, rule_size) <= rounding**0.55 * view.size
     with np.errstate(invalid="ignore"):
         outside = np.maximum(found.low - rule, rule - found.high) > margin
-        wrong = found.resolved & (outside | ~finite)
+        wrong = found.resolved & ((outside & ~nothing) | ~finite)
     kink, jumps = found.kink & ~wrong, np.zeros_like(wrong)
     if (wrong & finite).any():
         meeting, jumps = _excused(line, view, wrong & finite, rule, margin, unit, rng)
         kink, wrong = kink | meeting, wrong & ~meeting & ~jumps
 
-    # 0 to within rounding, and the rule says so too.
-    nothing = finite & (rule_size <= found.error + margin) & (np.abs(found.nearest(np.zeros(1))) <= found.error)
-    nothing &= found.error <= rounding**0.55 * view.size
     with np.errstate(divide="ignore", invalid="ignore"):
         doubt = np.where(nothing | (found.error == 0), 0.0, found.error / size)
         error = np.abs(rule - found.nearest(rule)) / size
@@ -80,19 +82,18 @@ def _excused(
     One line shows only the sum of all kinks that meet in the point: relu(a) − relu(b) at (0, 0), say, or a sum over
     outputs of which each has its own.
     """
-    found, U = view.found, view.weights
-    slack = margin + np.where(found.resolved, found.error, 0.0)
+    U = view.weights
     meeting, jumps = np.zeros_like(wrong), np.zeros_like(wrong)
     if U is not None and line.outputs.found.kink.any():
         low, high = line.bounds(U)
-        meeting = wrong & (rule >= low - slack) & (rule <= high + slack)
+        meeting = wrong & (rule >= low - margin) & (rule <= high + margin)
     for points in SAMPLES:
         left = wrong & ~meeting & ~jumps
         if not left.any():
             break
         spread = line.spread(rng, unit, U, points=points)
         jumps |= left & spread.jumps
-        meeting |= left & ~jumps & (rule >= spread.low - slack) & (rule <= spread.high + slack)
+        meeting |= left & ~jumps & (rule >= spread.low - margin) & (rule <= spread.high + margin)
         if not (left & ~meeting & ~jumps & spread.bent).any():
             break
     return meeting, jumps

@@ -114,7 +114,7 @@ def judge_leaf(problem: Problem, leaf: Leaf, modes: tuple[str, ...], rng: np.ran
             seen = compare(line, view, rule, np.abs(U) @ scale, unit, rng)
             shown["reverse"].add(line, view, direction, seen)
             if tangent is not None and direction.element is None:
-                transposed &= _adjoint(problem, U, tangent, gradients, rule, direction.v)
+                transposed &= _adjoint(problem, view, tangent, gradients, rule, direction.v)
     return _leaf_report(problem, leaf, shown, U, gradients, transposed)
 
 
@@ -162,9 +162,9 @@ def _weights(problem: Problem, line: Line, rng: np.random.Generator) -> Floats:
     found = line.outputs.found
     error = np.where(found.resolved, found.error, 0.0)
     largest = by_output(problem.outputs, found.size)
-    values = by_output(problem.outputs, np.where(line.finite, problem.y, 0.0))
     # A derivative that is 0 but for rounding must not be blown up to the size of the others.
-    usual = found.size + 1e-3 * largest + 1e4 * error + problem.rounding**0.45 * values
+    usual = found.size + 1e-3 * largest + 1e4 * error
+    usual += problem.rounding**0.45 * by_output(problem.outputs, line.outputs.size)
     usual = np.where(usual > 0, usual, 1.0)
     rows = [line.finite * _away_from_0(rng, usual.size) / usual for _ in range(SUMS)]
     if usual.size <= ROWS:
@@ -187,11 +187,13 @@ def _order(line: Line, view: View, seen: Comparison) -> float:
     )
 
 
-def _adjoint(problem: Problem, U: Floats, tangent: Floats, gradients: Floats, rule: Floats, v: Floats) -> bool:
+def _adjoint(problem: Problem, view: View, tangent: Floats, gradients: Floats, rule: Floats, v: Floats) -> bool:
     """⟨u, J v⟩ = ⟨Jᵀ u, v⟩ to within rounding, at kinks too, since both modes are to be one linear map."""
+    U, rounding = view.weights, problem.rounding
+    assert U is not None
     with np.errstate(invalid="ignore", over="ignore"):
-        scale = np.abs(U) @ np.abs(tangent) + np.abs(gradients) @ np.abs(v)
-        off = np.abs(U @ tangent - rule) > problem.rounding**0.45 * scale + 1e-290
+        terms = np.abs(U) @ np.abs(tangent) + np.abs(gradients) @ np.abs(v)
+        off = np.abs(U @ tangent - rule) > rounding**0.45 * terms + rounding**0.55 * view.size + 1e-290
     return not off.any()  # what is not finite is judged by the differences
 
 

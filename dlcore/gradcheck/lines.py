@@ -17,8 +17,9 @@ __all__ = ["Line", "Spread", "View", "by_output"]
 class View(NamedTuple):
     """Some quantities along a line: the outputs, or weighted sums of them.
 
-    ahead, behind: (steps, quantities); here: (quantities,); size: the size of what `here` is a sum of; found: the
-    derivatives; weights: (quantities, outputs), None for the outputs themselves.
+    ahead, behind: (steps, quantities); here: (quantities,); size: what a derivative's rounding is relative to, the size
+    of what `here` is a sum of and how far that moves; found: the derivatives; weights: (quantities, outputs), None for
+    the outputs themselves.
     """
 
     ahead: Floats
@@ -50,8 +51,7 @@ class Line:
         self.steps = ladder(problem.rounding)
         self.finite = np.isfinite(problem.y)
         self._here = self._combined(problem.y[None], None)[0]
-        self._ahead = problem.along(v, self.steps)
-        self._behind = problem.along(v, -self.steps)
+        self._ahead, self._behind = np.split(problem.along(v, np.concatenate([self.steps, -self.steps])), 2)
 
     @cached_property
     def outputs(self) -> View:
@@ -68,7 +68,10 @@ class Line:
         here = self._combined(self._here[None], U)[0]
         rounding = self.problem.rounding
         found = derivative(self.steps, ahead, here, behind, rounding=rounding, size=size, scale=scale)
-        return View(ahead, here, behind, size, found, U)
+        # Not by the largest steps, which may lead into another region.
+        moved = np.abs(np.concatenate([ahead[2:], behind[2:]]) - here)
+        moved = moved.max(0, where=np.isfinite(moved), initial=0.0)
+        return View(ahead, here, behind, size + moved, found, U)
 
     def _combined(self, values: Floats, U: Floats | None) -> Floats:
         with np.errstate(invalid="ignore", over="ignore"):

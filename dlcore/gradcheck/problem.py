@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore._typing import Array
-from dlcore.gradcheck.differences import Floats
+from dlcore.gradcheck.differences import Floats, ladder
 
 __all__ = ["Leaf", "Problem", "second_order", "settings"]
 
@@ -87,42 +87,58 @@ class Problem:
         *,
         compiled: bool,
     ) -> None:
-        def maybe_jit(f: Callable[..., Array]) -> Callable[..., Array]:
-            return jax.jit(f) if compiled else f
-
         self.function, self.inputs, self.outputs = function, tuple(inputs), tuple(outputs)
         self.precision, self.compiled = precision, compiled
         self.rounding = float(jnp.finfo(precision).eps)
         self.x = x
         self._point = jnp.asarray(x)
-        self._line = maybe_jit(lambda x, v, h: function(x + h * v))
-        self._derivative: dict[str, Any] = {
-            "forward": maybe_jit(lambda x, v: jax.jvp(function, (x,), (v,))[1]),
-            "reverse": maybe_jit(lambda x, u: jax.vjp(function, x)[1](u)[0]),
+        # One call for a whole ladder, both ways.
+        self._batch = 2 * len(ladder(self.rounding))
+
+        def line(x: Array, v: Array, steps: Array) -> Array:
+            return jax.lax.map(lambda h: function(x + h * v), steps)
+
+        self._line: Callable[..., Any] = jax.jit(line) if compiled else self._one_by_one
+        derivatives: dict[str, Callable[..., Any]] = {
+            "forward": lambda x, v: jax.jvp(function, (x,), (v,))[1],
+            "reverse": lambda x, u: jax.vjp(function, x)[1](u)[0],
         }
-        self.y = _numpy(self._line(self._point, jnp.zeros_like(self._point), 0.0))
+        self._derivative = derivatives
+        self.y = np.zeros(outputs[-1].stop if outputs else 0)
+        self.y = self.along(np.zeros_like(x), np.zeros(1))[0]
+
+    def _one_by_one(self, x: Array, v: Array, steps: Array) -> Array:
+        return jnp.stack([self.function(x + h * v) for h in steps])
 
     def along(self, v: Floats, steps: Floats, *, start: Floats | None = None) -> Floats:
         """y(start + h v) for every step h: (steps, m); the start is the point x, unless another one is given."""
         point, direction = self._point if start is None else jnp.asarray(start), jnp.asarray(v)
-        rows = [self._line(point, direction, float(h)) for h in steps]
-        return np.asarray(jax.device_get(rows), np.float64).reshape(len(steps), self.y.size)
+        values = np.empty((len(steps), self.y.size))
+        for first in range(0, len(steps), self._batch):
+            part = np.zeros(self._batch) if self.compiled else np.zeros(len(steps[first : first + self._batch]))
+            some = steps[first : first + self._batch]
+            part[: len(some)] = some
+            found = self._line(point, direction, jnp.asarray(part))
+            values[first : first + len(some)] = np.asarray(found, np.float64)[: len(some)]
+        return values
 
     def forward(self, v: Floats) -> Floats:
         """J v."""
-        return _numpy(self._derivative["forward"](self._point, jnp.asarray(v)))
+        return np.asarray(self._derivative["forward"](self._point, jnp.asarray(v)), np.float64)
 
     def reverse(self, u: Floats) -> Floats:
         """Jᵀ u."""
-        return _numpy(self._derivative["reverse"](self._point, jnp.asarray(u)))
+        return np.asarray(self._derivative["reverse"](self._point, jnp.asarray(u)), np.float64)
 
     def absent(self, mode: str) -> str:
-        """Why the function has no such mode; '' where it has."""
+        """Why the function has no such mode; '' where it has, and then it is compiled."""
         size = self.x.size if mode == "forward" else self.y.size
+        zeros = jnp.zeros(size, self._point.dtype)
         try:
-            zeros = jnp.zeros(size, self._point.dtype)
             if self.compiled:
-                self._derivative[mode].lower(self._point, zeros)  # tracing alone lets a custom_vjp pass
+                # Tracing alone lets a custom_vjp pass in forward mode; lowering does not.
+                lowered = jax.jit(self._derivative[mode]).lower(self._point, zeros)
+                self._derivative[mode] = lowered.compile()
             else:
                 self._derivative[mode](self._point, zeros)
         except (TypeError, ValueError, NotImplementedError) as error:
@@ -150,7 +166,3 @@ def second_order(problem: Problem, u: Floats, mode: str) -> Problem:
         else [leaf._replace(path=f"tangent/{leaf.path}") for leaf in problem.outputs]
     )
     return Problem(gradient, problem.x, problem.inputs, outputs, problem.precision, compiled=problem.compiled)
-
-
-def _numpy(value: Any) -> Floats:
-    return np.asarray(value, np.float64)
