@@ -95,13 +95,12 @@ def derivative(
     """
     h = steps[:, None]
     with np.errstate(all="ignore"):
-        largest = np.maximum(size, 0.0)
-        for values in (ahead, behind):
-            finite = np.where(np.isfinite(values), np.abs(values), 0.0)
-            # A value far from the point, 1e6 times as large, says nothing about the rounding near it.
-            largest = np.maximum(largest, finite[len(steps) // 2 :].max(0))
-        least = 2 * rounding * largest
-        most = np.maximum(rounding**0.55 * np.maximum(scale, largest), least)
+        both_sides = np.stack([ahead, behind])
+        both_sides = np.where(np.isfinite(both_sides), np.abs(both_sides), 0.0).max(0)
+        # A value far from the point may be 1e6 times as large, and says nothing about the rounding near it; what moves
+        # within the middle steps is what the rounding of intermediate values can be relative to.
+        least = 2 * rounding * np.maximum(size, both_sides[len(steps) // 2 :].max(0))
+        most = np.maximum(rounding**0.55 * np.maximum(scale, both_sides[2:].max(0)), least)
         central = _limit(steps, (ahead - behind) / (2 * h), 1.0, 2, least, most)
         forward = _limit(steps, (ahead - here) / h, 2.0, 1, least, most)
         backward = _limit(steps, (here - behind) / h, 2.0, 1, least, most)
@@ -109,7 +108,7 @@ def derivative(
         both = np.isfinite(forward.error) & np.isfinite(backward.error)
         size_of = np.maximum(np.abs(forward.value), np.abs(backward.value))
         gap = np.where(both, np.abs(forward.value - backward.value), 0.0)
-        kink = both & (gap > 3 * (forward.error + backward.error) + rounding**0.45 * size_of)
+        kink = both & (gap > 10 * (forward.error + backward.error) + rounding**0.45 * size_of)
 
         # At a smooth point all three agree, and the tightest is taken.
         errors = np.stack([central.error, forward.error, backward.error])

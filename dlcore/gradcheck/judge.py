@@ -26,6 +26,8 @@ ELEMENTS = 32
 # With up to so many outputs, reverse mode is asked for each of them, and not for sums alone.
 ROWS = 16
 SUMS = 2
+# How far beside a kink, in units of each argument, a second look is taken.
+NUDGE = 1e-3
 
 
 class _Direction(NamedTuple):
@@ -84,13 +86,40 @@ class _Mode:
         return "wrong" if self.faults() else "inconclusive" if self.unresolved() else "pass"
 
 
+class _Shown(NamedTuple):
+    """What all directions through one point have shown."""
+
+    problem: Problem
+    modes: dict[str, _Mode]
+    U: Floats
+    gradients: Floats | None
+    transposed: bool
+
+    def wrong(self) -> bool:
+        return not self.transposed or any(mode.faults() for mode in self.modes.values())
+
+
 def judge_leaf(problem: Problem, leaf: Leaf, modes: tuple[str, ...], rng: np.random.Generator) -> LeafReport:
     """Judges the derivative of the function in one leaf of its arguments."""
     if leaf.stop == leaf.start or problem.y.size == 0:
         what = "no elements" if leaf.stop == leaf.start else "no outputs"
         return LeafReport(leaf.path, "pass", dict.fromkeys(modes, "pass"), note=what)
     unit = _unit(problem)
-    directions = _directions(problem, leaf, unit, rng)
+    here = _look(problem, modes, unit, _random(problem, leaf, unit, rng) + _elements(leaf, unit), rng)
+    kink = any(seen.kink.any() for mode in here.modes.values() for _, seen in mode.seen)
+    if kink:
+        # At a kink a sum of many outputs or elements leaves so much open that an error elsewhere could hide in it.
+        beside = problem.at(problem.x + NUDGE * unit * _away_from_0(rng, unit.size))
+        if np.isfinite(beside.y).all():
+            there = _look(beside, modes, unit, _random(beside, leaf, unit, rng), rng)
+            if not here.wrong() and there.wrong():
+                return _leaf_report(there, leaf, kink, "at a distance of 1e-3 from the kink")
+    return _leaf_report(here, leaf, kink, "")
+
+
+def _look(
+    problem: Problem, modes: tuple[str, ...], unit: Floats, directions: list[_Direction], rng: np.random.Generator
+) -> _Shown:
     first = Line(problem, directions[0].v)
     U = _weights(problem, first, rng)
     gradients = np.stack([problem.reverse(u) for u in U]) if "reverse" in modes else None
@@ -115,7 +144,7 @@ def judge_leaf(problem: Problem, leaf: Leaf, modes: tuple[str, ...], rng: np.ran
             shown["reverse"].add(line, view, direction, seen)
             if tangent is not None and direction.element is None:
                 transposed &= _adjoint(problem, view, tangent, gradients, rule, direction.v)
-    return _leaf_report(problem, leaf, shown, U, gradients, transposed)
+    return _Shown(problem, shown, U, gradients, transposed)
 
 
 def _unit(problem: Problem) -> Floats:
@@ -134,7 +163,7 @@ def _root_mean_square(values: Floats) -> float:
     return largest * float(np.sqrt(np.mean((finite / largest) ** 2))) if largest > 0 else 0.0
 
 
-def _directions(problem: Problem, leaf: Leaf, unit: Floats, rng: np.random.Generator) -> list[_Direction]:
+def _random(problem: Problem, leaf: Leaf, unit: Floats, rng: np.random.Generator) -> list[_Direction]:
     here = slice(leaf.start, leaf.stop)
     size = leaf.stop - leaf.start
     # Steps by each element's own size, which a pole or a logarithm needs, and by one size for all.
@@ -145,9 +174,14 @@ def _directions(problem: Problem, leaf: Leaf, unit: Floats, rng: np.random.Gener
         # No entry near 0, where an element would not be seen, and no two of a size, where kinks would cancel.
         v[here] = (even if i % 2 else unit[here]) * _away_from_0(rng, size)
         found.append(_Direction(v, f"in random direction {i + 1}"))
-    if size <= ELEMENTS:
+    return found
+
+
+def _elements(leaf: Leaf, unit: Floats) -> list[_Direction]:
+    found = []
+    if leaf.stop - leaf.start <= ELEMENTS:
         for place in range(leaf.start, leaf.stop):
-            v = np.zeros_like(problem.x)
+            v = np.zeros_like(unit)
             v[place] = unit[place]
             found.append(_Direction(v, "along that element", place))
     return found
@@ -167,6 +201,10 @@ def _weights(problem: Problem, line: Line, rng: np.random.Generator) -> Floats:
     usual += problem.rounding**0.45 * by_output(problem.outputs, line.outputs.size)
     usual = np.where(usual > 0, usual, 1.0)
     rows = [line.finite * _away_from_0(rng, usual.size) / usual for _ in range(SUMS)]
+    if found.kink.any():
+        # What the kinks leave open must hide nothing elsewhere, nor add up with changing signs to room for anything.
+        middle = np.where(found.resolved, found.nearest(np.full(1, np.inf)) + found.nearest(np.full(1, -np.inf)), 0.0)
+        rows += [np.where(found.kink, 0.0, rows[0]), np.where(found.kink, np.sign(middle) * np.abs(rows[0]), 0.0)]
     if usual.size <= ROWS:
         rows += list(np.eye(usual.size)[line.finite])
     return np.stack(rows)
@@ -203,11 +241,10 @@ def _relative(seen: Comparison, place: int) -> float:
     return abs(rule - near) / max(abs(rule), abs(near)) if math.isfinite(rule) else math.inf
 
 
-def _leaf_report(
-    problem: Problem, leaf: Leaf, shown: dict[str, _Mode], U: Floats, gradients: Floats | None, transposed: bool
-) -> LeafReport:
+def _leaf_report(look: _Shown, leaf: Leaf, kink: bool, where: str) -> LeafReport:
+    problem, shown, U, gradients, transposed = look
     verdicts = {mode: state.verdict() for mode, state in shown.items()}
-    notes = []
+    notes = [where] if where else []
     if not transposed:
         notes.append("forward and reverse mode are not each other's transpose")
         if "wrong" not in verdicts.values():
@@ -217,8 +254,8 @@ def _leaf_report(
     state = shown[mode]
     comparisons = [seen for each in shown.values() for _, seen in each.seen]
     if verdict == "inconclusive":
-        if any(seen.jumps.any() for seen in comparisons):
-            notes.append("the function jumps at this point")
+        if any(seen.unclear.any() for seen in comparisons):
+            notes.append("the function jumps at this point, or too many kinks meet in it")
         elif any(seen.singular.any() for seen in comparisons):
             notes.append("the derivative is not finite here")
         else:
@@ -234,7 +271,7 @@ def _leaf_report(
         error=sight.error,
         difference_error=max(each.doubt() for each in shown.values()),
         order=state.order,
-        kink=any(seen.kink.any() for seen in comparisons),
+        kink=kink,
         worst_element=_describe(problem, leaf, mode, sight, bool(faults), U, gradients),
         direction=sight.direction.name,
         note="; ".join(notes),

@@ -85,12 +85,15 @@ class Line:
         up, down = np.maximum(U, 0.0), np.minimum(U, 0.0)
         return up @ low + down @ high, up @ high + down @ low
 
-    def spread(self, rng: np.random.Generator, unit: Floats, U: Floats | None, *, points: int) -> Spread:
-        """The slopes beside the point, on lines that pass it at a small distance.
+    def spread(
+        self, places: npt.NDArray[np.int64], U: Floats | None, unit: Floats, rng: np.random.Generator, *, points: int
+    ) -> Spread:
+        """The slopes of some quantities beside the point, on lines that pass it at a small distance.
 
-        unit: the natural step of each argument. points: how finely the lines are sampled; kinks that fall between the
-        same two are not told apart.
+        places: of which outputs, or of which rows of U y. unit: the natural step of each argument. points: how finely
+        the lines are sampled; kinks that fall between the same two are not told apart.
         """
+        pick = (lambda y: y[:, places]) if U is None else (lambda y: self._combined(y, U[places]))
         rounding = self.problem.rounding
         reach = rounding**0.36
         grid = np.linspace(-reach, reach, points)
@@ -100,14 +103,14 @@ class Line:
         low, high, jumps, bent = np.inf, -np.inf, np.bool_(False), np.bool_(False)
         for share in (0.9, 0.2, 0.04):
             beside = self.problem.x + share * aside * rng.uniform(-1, 1, unit.size)
-            values = self._combined(self.problem.along(self.v, grid, start=beside), U)
+            values = self.problem.along(self.v, grid, start=beside, pick=pick)
             with np.errstate(invalid="ignore", over="ignore"):
                 slopes = np.diff(values, axis=0) / np.diff(grid)[:, None]
                 turns = np.diff(slopes, axis=0)
                 noise = 8 * rounding * np.abs(values).max(0) / (grid[1] - grid[0])
                 turns = np.where(np.abs(turns) > noise, turns, 0.0)
                 up, down = np.maximum(turns, 0.0).sum(0), np.minimum(turns, 0.0).sum(0)
-                usual = np.median(np.abs(slopes), axis=0)
+                usual = np.maximum(np.quantile(np.abs(slopes), 0.9, axis=0), np.abs(slopes[[0, -1]]).max(0))
                 low, high = np.minimum(low, slopes[0] + down), np.maximum(high, slopes[0] + up)
                 bent = bent | (up - down > 1e-3 * usual)
                 # A kink turns the slope by about its own size; a jump, divided by so small a step, by far more.

@@ -7,6 +7,7 @@ complex numbers are pairs. Integers, booleans, keys and whatever is no array sta
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -104,23 +105,39 @@ class Problem:
             "reverse": lambda x, u: jax.vjp(function, x)[1](u)[0],
         }
         self._derivative = derivatives
-        self.y = np.zeros(outputs[-1].stop if outputs else 0)
         self.y = self.along(np.zeros_like(x), np.zeros(1))[0]
 
     def _one_by_one(self, x: Array, v: Array, steps: Array) -> Array:
         return jnp.stack([self.function(x + h * v) for h in steps])
 
-    def along(self, v: Floats, steps: Floats, *, start: Floats | None = None) -> Floats:
-        """y(start + h v) for every step h: (steps, m); the start is the point x, unless another one is given."""
+    def along(
+        self,
+        v: Floats,
+        steps: Floats,
+        *,
+        start: Floats | None = None,
+        pick: Callable[[Floats], Floats] = lambda values: values,
+    ) -> Floats:
+        """y(start + h v) for every step h, (steps, m), or what `pick` makes of a few such rows at a time.
+
+        start: the point x, unless another one is given.
+        """
         point, direction = self._point if start is None else jnp.asarray(start), jnp.asarray(v)
-        values = np.empty((len(steps), self.y.size))
+        rows = []
         for first in range(0, len(steps), self._batch):
-            part = np.zeros(self._batch) if self.compiled else np.zeros(len(steps[first : first + self._batch]))
             some = steps[first : first + self._batch]
-            part[: len(some)] = some
-            found = self._line(point, direction, jnp.asarray(part))
-            values[first : first + len(some)] = np.asarray(found, np.float64)[: len(some)]
-        return values
+            padded = np.zeros(self._batch if self.compiled else len(some))
+            padded[: len(some)] = some
+            found = self._line(point, direction, jnp.asarray(padded))
+            rows.append(pick(np.asarray(found, np.float64)[: len(some)]))
+        return np.concatenate(rows)
+
+    def at(self, x: Floats) -> Problem:
+        """The same function, compiled already, at another point."""
+        other = copy.copy(self)
+        other.x, other._point = x, jnp.asarray(x)
+        other.y = other.along(np.zeros_like(x), np.zeros(1))[0]
+        return other
 
     def forward(self, v: Floats) -> Floats:
         """J v."""
