@@ -9,11 +9,11 @@ import re
 import pytest
 
 import dlcore
-from dlcore import data, diagnostics, losses, models, nn, penalties, train
+from dlcore import backprop, data, diagnostics, losses, models, nn, penalties, train
 
 MODULES = {
     "nn": nn, "losses": losses, "penalties": penalties, "models": models, "train": train, "data": data,
-    "diagnostics": diagnostics,
+    "diagnostics": diagnostics, "backprop": backprop,
 }  # fmt: skip
 FORBIDDEN = {"rng", "training", "deterministic", "is_training", "eps", "lr", "alpha_", "dim"}
 # Leading positional arguments come in this order; whatever follows is data.
@@ -50,7 +50,9 @@ def test_options_are_keyword_only_and_names_are_the_fields(name, function):
     assert inspect.signature(function).return_annotation is not inspect.Signature.empty
 
 
-@pytest.mark.parametrize(("name", "function"), [p for p in FUNCTIONS if p.id.startswith(("nn.", "losses.", "data."))])
+@pytest.mark.parametrize(
+    ("name", "function"), [p for p in FUNCTIONS if p.id.startswith(("nn.", "losses.", "data.", "backprop."))]
+)
 def test_key_params_and_state_come_first_and_in_this_order(name, function):
     names = list(inspect.signature(function).parameters)
     leading = [item for item in names if item in ORDER]
@@ -72,10 +74,11 @@ def test_the_docstring_says_what_a_user_needs(name, function):
         wanted += ["Args:"]
     if module != "diagnostics":
         wanted += ["Raises:"] if "-> None" not in str(inspect.signature(function)) else []
-    if module in ("nn", "losses", "penalties") or short in ("serial", "residual", "mlp", "convnet"):
+    if module in ("nn", "losses", "penalties", "backprop") or short in ("serial", "residual", "mlp", "convnet"):
         wanted += ["Source:"]
         if not short.endswith("_init"):
-            wanted += ["Gradient:"]
+            # What a derivative does at a kink stands beside the function that it belongs to.
+            wanted += ["Gradient:"] if not short.endswith("_bwd") else []
             if short != "on":
                 assert re.search(r"^    .* = |^    .*\(.*\) = ", text, re.M), "an equation, indented"
     if short in ("save",):

@@ -7,10 +7,11 @@ so that inside `lax.scan`, where training spends its time, the gradient in the k
 times slower than the same gradient outside of it.
 
 The floor is that of the convolution outside the loop, at the matrix multiplication's rate already. The form chosen:
-both gradients are written as convolutions in canonical order, with the transposes of their operands explicit. To keep
-forward mode and Hessians, nothing is overridden by a `custom_vjp`; instead the tangent maps are defined as the
-transposes of these gradients (`jax.linear_transpose`), so that reverse mode, which transposes them again, runs exactly
-these forms. On other platforms the tangents are plain convolutions, whose transposes their libraries know.
+both gradients are written as convolutions in canonical order, with the transposes of their operands explicit
+(`dlcore.backprop.convolution` derives them). To keep forward mode and Hessians, nothing is overridden by a
+`custom_vjp`; instead the tangent maps are defined as the transposes of these gradients (`jax.linear_transpose`), so
+that reverse mode, which transposes them again, runs exactly these forms. On other platforms the tangents are plain
+convolutions, whose transposes their libraries know.
 
 Measured by `python -m benchmarks.convolution`; figures: benchmarks/results/convolution.json.
 """
@@ -28,13 +29,14 @@ from jax.custom_derivatives import SymbolicZero
 
 from dlcore._typing import Array
 from dlcore._windows import WindowAxis
+from dlcore.backprop.convolution import canonical_convolution, input_gradient, kernel_gradient
 
-__all__ = ["convolve", "input_gradient", "kernel_gradient", "plain_convolve"]
+__all__ = ["convolve", "plain_convolve"]
 
 
 def plain_convolve(x: Array, kernel: Array, axes: Sequence[WindowAxis], groups: int = 1) -> Array:
     """The reference: `lax`' convolution of x (B, *space, C) with kernel (*window, C // groups, F)."""
-    return _canonical(
+    return canonical_convolution(
         x,
         kernel,
         strides=[w.stride for w in axes],
@@ -47,39 +49,6 @@ def plain_convolve(x: Array, kernel: Array, axes: Sequence[WindowAxis], groups: 
 def convolve(x: Array, kernel: Array, axes: tuple[WindowAxis, ...], groups: int = 1) -> Array:
     """`plain_convolve`, with fast gradients in loops; grouped convolution is the plain one."""
     return plain_convolve(x, kernel, axes, groups) if groups > 1 else _convolve(x, kernel, axes)
-
-
-def kernel_gradient(x: Array, dy: Array, axes: Sequence[WindowAxis]) -> Array:
-    """dW[j, c, f] = Σ_{b, p} x[b, p · stride + j · dilation − low, c] · dy[b, p, f], in canonical order.
-
-    A convolution of x, channels taken as its batch, with dy as a kernel: strides and dilation change places.
-    """
-    n = len(axes)
-    result = _canonical(
-        x.transpose(n + 1, *range(1, n + 1), 0),
-        dy.transpose(*range(1, n + 1), 0, n + 1),
-        strides=[w.dilation for w in axes],
-        padding=[(w.low, w.used - w.inputs - w.low) for w in axes],
-        kernel_dilation=[w.stride for w in axes],
-    )
-    return result.transpose(*range(1, n + 1), 0, n + 1)
-
-
-def input_gradient(kernel: Array, dy: Array, axes: Sequence[WindowAxis]) -> Array:
-    """dx[b, q, c] = Σ_{j, f} W[j, c, f] · dy[b, (q + low − j · dilation) / stride, f], in canonical order.
-
-    A convolution of dy, its entries set `stride` apart, with the kernel turned round.
-    """
-    n = len(axes)
-    turned = lax.rev(kernel, tuple(range(n))).swapaxes(n, n + 1)
-    return _canonical(
-        dy,
-        turned,
-        strides=[1] * n,
-        padding=[(w.extent - 1 - w.low, w.inputs + w.low - (w.outputs - 1) * w.stride - 1) for w in axes],
-        kernel_dilation=[w.dilation for w in axes],
-        input_dilation=[w.stride for w in axes],
-    )
 
 
 # custom_jvp: see the top of the file. It saves x and the kernel, in their own dtype.
@@ -113,26 +82,3 @@ def _convolve_jvp(
 
 
 _convolve.defjvp(_convolve_jvp, symbolic_zeros=True)
-
-
-def _canonical(
-    x: Array,
-    kernel: Array,
-    *,
-    strides: Sequence[int],
-    padding: Sequence[tuple[int, int]],
-    kernel_dilation: Sequence[int],
-    input_dilation: Sequence[int] | None = None,
-    groups: int = 1,
-) -> Array:
-    space = "".join(chr(ord("a") + axis) for axis in range(len(strides)))
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=strides,
-        padding=padding,
-        lhs_dilation=input_dilation,
-        rhs_dilation=kernel_dilation,
-        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
-        feature_group_count=groups,
-    )

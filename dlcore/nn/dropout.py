@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ import numpy as np
 
 from dlcore import _checks
 from dlcore._precision import compute_dtype
+from dlcore._random import keep_mask
 from dlcore._typing import Array, ArrayLike, Key
 
 __all__ = ["dropout"]
@@ -69,7 +69,7 @@ def dropout(key: Key, x: ArrayLike, *, rate: float | Array, broadcast_axes: Sequ
                 "Count from the end.",
             )
         shape[operator.index(index)] = 1
-    keep = _keep_mask(name, key, rate, tuple(shape))
+    keep = keep_mask(name, key, rate, tuple(shape))
     if isinstance(keep, bool):
         return values if keep else jnp.zeros_like(values)
     dtype = compute_dtype(values.dtype)
@@ -80,19 +80,3 @@ def dropout(key: Key, x: ArrayLike, *, rate: float | Array, broadcast_axes: Sequ
         scale = jnp.asarray(1 / (1 - rate), dtype)  # in double precision: 1 − 0.999 has lost digits in single
     # where, not a product: 0 · inf is NaN.
     return jnp.where(keep, (values.astype(dtype) * scale).astype(values.dtype), 0)
-
-
-def _keep_mask(name: str, key: Key, rate: Any, shape: tuple[int, ...]) -> Array | bool:
-    """True where a value stays; a Python bool where that is certain."""
-    if isinstance(rate, (jax.Array, np.ndarray)):
-        if rate.shape != () or not jnp.issubdtype(rate.dtype, np.floating):
-            raise _checks.type_error(
-                name, "rate", _checks.describe(rate), "one floating number", "Use jax.vmap for several rates."
-            )
-        # uniform draws lie in [0, 1): rate 0 keeps all of them, rate 1 none.
-        return jax.random.uniform(key, shape, jnp.float32) >= rate.astype(jnp.float32)
-    share = _checks.fraction(name, "rate", rate)
-    threshold = round(share * 2**32)
-    if threshold in (0, 2**32):
-        return threshold == 0
-    return jax.random.bits(key, shape, jnp.uint32) >= np.uint32(threshold)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.kernels.convolution import convolve, input_gradient, kernel_gradient, plain_convolve
+from dlcore.backprop.convolution import input_gradient, kernel_gradient
+from dlcore.kernels.convolution import convolve, plain_convolve
 from tests.kernels.geometry import windows
 from tests.tolerance import assert_close
 
