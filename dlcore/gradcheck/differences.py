@@ -196,4 +196,6 @@ def remainder_order(steps: Floats, ahead: Floats, here: Floats, slope: Floats, n
     first = max(last - 3, 0)
     if last - first < 2 or not (remainder[first : last + 1] > floor).all():
         return float("nan")
-    return float(np.polyfit(np.log(steps[first : last + 1]), np.log(remainder[first : last + 1]), 1)[0])
+    slopes = np.diff(np.log(remainder[first : last + 1])) / np.log(RATIO)
+    # No power at all, as where the steps reach over a kink, beyond which a piecewise linear function bends.
+    return float(slopes.mean()) if np.ptp(slopes) < 0.3 else float("nan")

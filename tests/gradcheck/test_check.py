@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import pallas as pl
 
 from dlcore import gradcheck, losses, nn
 
@@ -231,6 +232,19 @@ def test_a_cast_that_carries_no_derivative_does_not_count():
 def test_a_function_that_looks_at_values_runs_uncompiled():
     report = gradcheck.check(lambda x: jnp.sin(x) if x > 0 else x, 1.0)
     assert report.passed
+
+
+def test_a_pallas_kernel_with_a_rule_of_its_own_is_judged(rng):
+    def body(x_ref, y_ref):
+        y_ref[...] = jnp.tanh(x_ref[...])
+
+    def kernel(x):
+        return pl.pallas_call(body, out_shape=jax.ShapeDtypeStruct(x.shape, x.dtype), interpret=True)(x)
+
+    right = with_gradient(kernel, lambda x, dy: dy * (1 - jnp.tanh(x) ** 2))
+    wrong = with_gradient(kernel, lambda x, dy: dy * (1 - jnp.tanh(x)))
+    assert gradcheck.check(right, normal(rng, 8)).verdict == "pass"
+    assert gradcheck.check(wrong, normal(rng, 8)).verdict == "wrong"
 
 
 def test_outputs_that_are_infinite_are_left_out():
