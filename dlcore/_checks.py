@@ -222,7 +222,7 @@ def params(function: str, value: Any, *, required: Sequence[str], optional: Sequ
             "params",
             describe(value),
             f"a dict with the leaves {names}",
-            f"Make it with dlcore.{function}_init; mind the order: params before data.",
+            "Make it with the layer's own init function; mind the order: params before data.",
         )
     missing = [name for name in required if name not in value]
     unknown = [name for name in value if name not in names]

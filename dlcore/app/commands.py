@@ -167,7 +167,7 @@ def gradcheck(
         list[str] | None,
         typer.Option(
             help="An argument of the function; again for each of them. float32[5,4]: random normal numbers; "
-            "float32[3]=0: the same number everywhere; int32[5]<10: random integers; key:7: a PRNG key; @x.npy, @x.npz: "
+            "float32[3]=0: the same number everywhere; int32[5]<10: integers; key:7: a PRNG key; @x.npy or @x.npz: "
             'from a file; or a Python literal, in which such texts may stand: {"kernel": "float32[4,3]"}.',
         ),
     ] = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -58,12 +58,4 @@ def cotangent(function: str, dy: Any, shape: Sequence[int], dtype: Any, *, argum
 
 def leaves(function: str, value: Any, *, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Any]:
     """The parameters of one layer, as a plain dict, so that residuals and gradients are one too."""
-    if not isinstance(value, Mapping):
-        raise _checks.type_error(
-            function,
-            "params",
-            _checks.describe(value),
-            f"a dict with the leaves {[*required, *optional]}",
-            "Mind the order: params before data.",
-        )
     return dict(_checks.params(function, value, required=required, optional=optional))
