@@ -173,7 +173,7 @@ def _random(problem: Problem, leaf: Leaf, unit: Floats, rng: np.random.Generator
         v = np.zeros_like(problem.x)
         # No entry near 0, where an element would not be seen, and no two of a size, where kinks would cancel.
         v[here] = (even if i % 2 else unit[here]) * _away_from_0(rng, size)
-        found.append(_Direction(v, f"in random direction {i + 1}"))
+        found.append(_Direction(v, f"random {i + 1}"))
     return found
 
 
@@ -183,7 +183,7 @@ def _elements(leaf: Leaf, unit: Floats) -> list[_Direction]:
         for place in range(leaf.start, leaf.stop):
             v = np.zeros_like(unit)
             v[place] = unit[place]
-            found.append(_Direction(v, "along that element", place))
+            found.append(_Direction(v, "its own", place))
     return found
 
 
@@ -264,6 +264,7 @@ def _leaf_report(look: _Shown, leaf: Leaf, kink: bool, where: str) -> LeafReport
     # An element's own line says most; among several, the largest difference.
     faults = state.faults()
     sight = max(faults, key=lambda fault: (fault.direction.element is not None, fault.error), default=state.largest())
+    element, values = _describe(problem, leaf, mode, sight, bool(faults), U, gradients)
     return LeafReport(
         path=leaf.path,
         verdict=verdict,
@@ -272,31 +273,33 @@ def _leaf_report(look: _Shown, leaf: Leaf, kink: bool, where: str) -> LeafReport
         difference_error=max(each.doubt() for each in shown.values()),
         order=state.order,
         kink=kink,
-        worst_element=_describe(problem, leaf, mode, sight, bool(faults), U, gradients),
+        worst_element=element,
         direction=sight.direction.name,
+        values=values,
         note="; ".join(notes),
     )
 
 
 def _describe(
     problem: Problem, leaf: Leaf, mode: str, sight: _Sight, wrong: bool, U: Floats, gradients: Floats | None
-) -> str:
+) -> tuple[str, str]:
+    """Where the largest difference is; and between which values, if they are derivatives in one element."""
     element = sight.direction.element
     if mode == "forward":
         target = _element(problem.outputs, sight.place)
     else:
         row = np.flatnonzero(U[sight.place])
-        target = _element(problem.outputs, int(row[0])) if row.size == 1 else "a weighted sum of the outputs"
+        target = _element(problem.outputs, int(row[0])) if row.size == 1 else "weighted outputs"
     if element is None and wrong:
         element = _locate(problem, leaf, sight.direction.v, mode, sight.place, U, gradients)
     source = leaf.path if element is None else _element(problem.inputs, element)
-    text = f"{target} by {source}, {mode} mode"
-    if wrong and element is not None and element == sight.direction.element:
-        found, step = sight.seen.found, float(sight.direction.v[element])
-        low, high = sorted(float(bound[sight.place]) / step for bound in (found.low, found.high))
-        shown = f"{low:.9g} to {high:.9g}" if found.kink[sight.place] else f"{(low + high) / 2:.9g}"
-        text += f": the rule gives {float(sight.seen.rule[sight.place]) / step:.9g}, differences {shown}"
-    return text
+    where = f"{target} by {source}, {mode}"
+    if not wrong or element is None or element != sight.direction.element:
+        return where, ""
+    found, step = sight.seen.found, float(sight.direction.v[element])
+    low, high = sorted(float(bound[sight.place]) / step for bound in (found.low, found.high))
+    shown = f"{low:.9g} to {high:.9g}" if found.kink[sight.place] else f"{(low + high) / 2:.9g}"
+    return where, f"the rule gives {float(sight.seen.rule[sight.place]) / step:.9g}, differences {shown}"
 
 
 def _element(leaves: tuple[Leaf, ...], place: int) -> str:

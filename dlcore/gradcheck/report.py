@@ -32,8 +32,9 @@ class LeafReport:
       order: the measured order of Taylor's remainder: 2 for a right rule, 1 for a wrong one; NaN where the remainder
         is rounding alone, as for a linear function.
       kink: the one-sided derivatives differ at this point, and the rule gives a value between them.
-      worst_element: the input and output element, and the mode, in which the rule differs most.
-      direction: in which direction that was seen.
+      worst_element: the output and input element, and the mode, in which the rule differs most.
+      direction: in which direction that was seen: "random 2", or "its own", along the element itself.
+      values: what the rule gives for it and what the differences do, where it is wrong.
       note: what else there is to say.
     """
 
@@ -46,6 +47,7 @@ class LeafReport:
     kink: bool = False
     worst_element: str = ""
     direction: str = ""
+    values: str = ""
     note: str = ""
 
 
@@ -77,7 +79,7 @@ class Report:
 
     def table(self) -> str:
         """The leaves as lines of text, then what holds for all of them."""
-        header = ("leaf", "verdict", "error", "seen from", "order", "modes", "")
+        header = ("leaf", "verdict", "error", "seen from", "order", "modes", "worst element", "direction", "")
         rows = [
             (
                 leaf.path,
@@ -85,18 +87,17 @@ class Report:
                 _scientific(leaf.error),
                 _scientific(leaf.difference_error),
                 "exact" if math.isnan(leaf.order) else f"{leaf.order:.2f}",
-                " ".join(f"{mode}" if v == leaf.verdict else f"{mode}: {v}" for mode, v in leaf.modes.items()),
+                " ".join(mode if v == leaf.verdict else f"{mode}: {v}" for mode, v in leaf.modes.items()),
+                leaf.worst_element,
+                leaf.direction,
                 "; ".join(filter(None, ("kink" if leaf.kink else "", leaf.note))),
             )
             for leaf in self.leaves.values()
         ]
-        widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-        lines = [
-            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [header, *rows]
-        ]
-        for leaf in self.leaves.values():
-            if leaf.verdict != "pass" and leaf.worst_element:
-                lines.append(f"{leaf.path}: {leaf.worst_element}, seen {leaf.direction}")
+        table = [header, *rows]
+        widths = [max(len(row[i]) for row in table) for i in range(len(header))]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
+        lines += [f"{leaf.worst_element}: {leaf.values}" for leaf in self.leaves.values() if leaf.values]
         seed = ", ".join(map(str, self.seed))
         lines.append(f"{self.verdict}, in {self.precision}; key data ({seed})")
         return "\n".join([*lines, *self.notes])

@@ -54,7 +54,8 @@ def test_a_wrong_element_is_named_with_both_values(rng):
     assert leaf.verdict == "wrong"
     assert "result[1, 2] by x[1, 2]" in leaf.worst_element
     expected = np.cos(np.float64(x[1, 2]))
-    words = leaf.worst_element.replace(",", " ").split()
+    assert leaf.direction == "its own"
+    words = leaf.values.replace(",", " ").split()
     assert float(words[words.index("gives") + 1]) == pytest.approx(1.001 * expected, rel=1e-6)
     assert float(words[-1]) == pytest.approx(expected, rel=1e-6)
     assert leaf.error == pytest.approx(1e-3, rel=0.01)
@@ -151,7 +152,7 @@ def test_a_kink_nearby_is_no_error(distance):
 def test_nan_in_the_gradient_is_wrong_and_infinity_in_both_is_inconclusive():
     norm = gradcheck.check(lambda x: jnp.sqrt((x**2).sum()), jnp.zeros(3))
     assert norm.verdict == "wrong"
-    assert "nan" in norm.leaves["x"].worst_element
+    assert "the rule gives nan" in norm.leaves["x"].values
     root = gradcheck.check(jnp.sqrt, jnp.zeros(3))
     assert root.verdict == "inconclusive"
     assert "not finite" in root.leaves["x"].note
@@ -260,7 +261,7 @@ def test_many_outputs_are_summed_in_groups_and_an_error_in_one_is_still_found(rn
     bad = with_tangent(f, lambda x, dx: f(dx).at[12_345].multiply(1.01))
     leaf = gradcheck.check(bad, x, modes=("forward",)).leaves["x"]
     assert leaf.verdict == "wrong"
-    assert "after it]" in leaf.worst_element or "after it by" in leaf.worst_element
+    assert "after it by" in leaf.worst_element
 
 
 # ---- modes and orders
