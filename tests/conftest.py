@@ -6,6 +6,7 @@ import zlib
 # Several devices on one CPU, so that sharding is really tested; it must be said before JAX starts.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
@@ -19,18 +20,88 @@ jax.config.update("jax_default_matmul_precision", "float32")
 EXPECTED_SKIPS: dict[str, str] = {}
 
 
+# Of the tests marked slow, one in so many runs by default; `--all` runs them all.
+SLOW_SAMPLE = 4
+LEFT_OUT = pytest.StashKey[int]()
+
+
 def pytest_addoption(parser):
-    parser.addoption("--seed", type=int, default=0, help="the base of every test's own seed")
+    parser.addoption("--seed", type=int, default=0, help="the base of every test's own seed, and of the slow sample")
+    parser.addoption("--examples", type=int, default=2, help="how many cases a property draws for each test")
+    parser.addoption("--all", action="store_true", help=f"every slow test, not one in {SLOW_SAMPLE}")
+
+
+def pytest_configure(config):
+    hypothesis.settings.register_profile(
+        "dlcore",
+        max_examples=config.getoption("--examples"),
+        # Each example compiles: the first one takes long, and how long says nothing about the function.
+        deadline=None,
+        # Drawing a case is cheap, but "slow" counts the compilation as well; what is large is large on purpose.
+        suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large],
+        # Nothing is remembered from one run to the next, so that the seed alone says what is tried.
+        database=None,
+        # No "explain": after shrinking it would compile hundreds of cases more.
+        phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate, hypothesis.Phase.shrink],
+        print_blob=True,
+    )
+    hypothesis.settings.load_profile("dlcore")
 
 
 def pytest_report_header(config):
-    return f"dlcore: base seed {config.getoption('--seed')} (--seed), jax {jax.__version__}"
+    return (
+        f"dlcore: base seed {config.getoption('--seed')} (--seed), {config.getoption('--examples')} examples for each "
+        f"property (--examples), {'all' if config.getoption('--all') else f'one in {SLOW_SAMPLE}'} of the slow tests "
+        f"(--all), jax {jax.__version__}"
+    )
+
+
+def own_seed(config, nodeid):
+    """A test's own seed: the base seed and the test's name."""
+    return zlib.crc32(f"{config.getoption('--seed')} {nodeid}".encode())
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out all but a sample of the slow tests, unless they were asked for: one by one, or all."""
+    if config.getoption("--all") or any("::" in arg for arg in config.args):
+        return
+    out = [
+        item for item in items if item.get_closest_marker("slow") and own_seed(config, item.nodeid) % SLOW_SAMPLE != 0
+    ]
+    config.stash[LEFT_OUT] = len(out)
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["slow_left_out"] = len(out)
+    config.hook.pytest_deselected(items=out)
+    left_out = set(out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """With pytest-xdist the workers collect, each of them the same tests, and the controller reports."""
+    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("slow_left_out", 0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """A property draws by the test's own seed."""
+    function = getattr(item, "obj", None)
+    if hypothesis.is_hypothesis_test(function):
+        value = own_seed(item.config, item.nodeid)
+        hypothesis.seed(value)(function)
+        item.user_properties.append(("seed", value))
+
+
+def pytest_runtest_teardown(item):
+    """In a long run, compiled code of shapes that do not come again would fill the memory."""
+    if item.config.getoption("--examples") > 10 and hypothesis.is_hypothesis_test(getattr(item, "obj", None)):
+        jax.clear_caches()
 
 
 @pytest.fixture
 def seed(request):
-    """This test's own seed: the base seed and the test's name; shown where the test fails."""
-    value = zlib.crc32(f"{request.config.getoption('--seed')} {request.node.nodeid}".encode())
+    """This test's own seed; shown where the test fails."""
+    value = own_seed(request.config, request.node.nodeid)
     request.node.user_properties.append(("seed", value))
     return value
 
@@ -64,6 +135,9 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_terminal_summary(terminalreporter):
+    left_out = terminalreporter.config.stash.get(LEFT_OUT, 0)
+    if left_out:
+        terminalreporter.line(f"{left_out} slow tests were left out of this run; --all runs them, --seed draws others")
     skipped = [report.nodeid for report in terminalreporter.stats.get("skipped", [])]
     unexpected = [name for name in skipped if not any(name.endswith(end) for end in EXPECTED_SKIPS)]
     if unexpected:

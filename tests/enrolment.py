@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import nn
+from tests.draws import Draws
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Bad:
     change: Callable[[list[Any], dict[str, Any]], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Entry:
     name: str
     function: Callable[..., Any]
@@ -40,6 +41,26 @@ class Entry:
     # examples are independent of each other, so that vmap equals the batched call
     independent: bool = True
     bad: tuple[Bad, ...] = ()
+    # what changes in another case of the same function: shapes, batch axes, windows, option values
+    draw: Callable[[Draws], dict[str, Any]] | None = None
+
+    def __repr__(self) -> str:
+        """The call, with shapes for arrays: what a failing property prints."""
+        args = self.make(np.random.default_rng(0), jnp.float32)
+        named = [*map(_describe, args), *(f"{name}={_describe(value)}" for name, value in self.options.items())]
+        return f"{self.name}({', '.join(named)}), batched={self.batched}"
+
+    def _repr_pretty_(self, printer, cycle) -> None:
+        """What Hypothesis prints."""
+        printer.text(repr(self))
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return f"{type(value).__name__}({', '.join(map(_describe, value))})"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"'{name}': {_describe(leaf)}" for name, leaf in value.items()) + "}"
+    return f"{value.dtype}{list(value.shape)}" if isinstance(value, jax.Array) else repr(value)
 
 
 def normal(rng, dtype, *shape):
@@ -73,9 +94,19 @@ def refuses_kinds(position, argument):
     )
 
 
-def activation(name, options=None, **bad_options):
+def activation(name, options=None, drawn=None, **bad_options):
+    """A function of each element. `drawn`: values of its options to be tried, `{name: values}`."""
     function = getattr(nn, name)
     bad = tuple(Bad(argument, error, option(**{argument: value})) for argument, (value, error) in bad_options.items())
+
+    def draw(d):
+        shape = d.lead() + d.shape(1, 2)
+        return {
+            "make": lambda rng, dtype: (normal(rng, dtype, *shape),),
+            "batched": d.batched(0),
+            "options": (options or {}) | d.options(**(drawn or {})),
+        }
+
     return Entry(
         f"nn.{name}",
         function,
@@ -84,6 +115,7 @@ def activation(name, options=None, **bad_options):
         batched=(0,),
         smooth=(0,),
         bad=(*refuses_kinds(0, "x"), *bad),
+        draw=draw,
     )
 
 

@@ -1,7 +1,8 @@
-"""Every public function, enrolled once, runs through every property in test_registry.py.
+"""Every public function, enrolled once, runs through every property in test_registry.py and test_properties.py.
 
-An entry says how to make arguments in a given dtype, which of them are batched, and how each can be wrong. To enrol a
-function, add one entry; test_registry.py fails while one is missing.
+An entry says how to make arguments in a given dtype, which of them are batched, how each can be wrong, and how to draw
+another case. To enrol a function, add one entry; test_registry.py fails while one is missing, test_properties.py while
+one does not say how to draw.
 """
 
 from __future__ import annotations
@@ -24,31 +25,126 @@ from tests.enrolment import (
     replace,
 )
 from tests.registry_layers import LAYERS
+from tests.registry_windows import WINDOWS
+
+
+def draw_pair(d):
+    shape = d.lead() + d.shape(1, 2)
+    make = lambda rng, dtype: (normal(rng, dtype, *shape), normal(rng, dtype, *shape))
+    return {"make": make, "batched": d.batched(0, 1)}
+
+
+def draw_prelu(d):
+    shape = (*d.lead(), *d.shape(0, 1), d.size())
+    slope = d.choose(shape[-1:], ())
+    return {
+        "make": lambda rng, dtype: (normal(rng, dtype, *shape), normal(rng, dtype, *slope)),
+        "batched": d.batched(0),
+    }
+
+
+def draw_glu(d):
+    lead, rest = d.lead(), d.shape(1, 3)
+    axis = d.choose(*range(-1, -len(rest) - 1, -1))
+    shape = (*lead, *(2 * n if i - len(rest) == axis else n for i, n in enumerate(rest)))
+    options = {} if axis == -1 else {"axis": axis}
+    return {"make": lambda rng, dtype: (normal(rng, dtype, *shape),), "batched": d.batched(0), "options": options}
+
+
+def draw_maxout(d):
+    pieces = d.choose(3, 1, 2, 5)
+    shape = (*d.lead(), *d.shape(0, 1), pieces * d.size(most=3))
+    return {"make": lambda rng, dtype: (normal(rng, dtype, *shape), pieces), "batched": d.batched(0)}
+
+
+def draw_class_loss(d):
+    examples, count = (*d.lead(), *d.shape(0, 1)), d.size()
+    weights = jnp.asarray([0.5, 2.0, 0.0, 1.0, 0.25, 3.0, 1.5][:count])
+    return {
+        "make": lambda rng, dtype: (
+            normal(rng, dtype, *examples, count),
+            jnp.asarray(rng.integers(0, count, examples), jnp.int32),
+        ),
+        "batched": d.batched(0, 1),
+        "options": d.options(label_smoothing=(0.125, 1.0), class_weights=(weights,), ignore_label=(-1, 0)),
+    }
+
+
+def draw_reduction(function):
+    """With `where` and `weights`, none or both; weights of zero among them, but not all."""
+
+    def draw(d):
+        shape = d.lead() + d.shape(1, 2)
+        given = [name for name in ("where", "weights") if d.flag()]
+
+        def make(rng, dtype):
+            options = {
+                "where": jnp.asarray(rng.random(shape) < 0.7),
+                "weights": jnp.asarray(rng.choice([0.0, 0.5, 1.0, 2.0], shape), dtype),
+            }
+            return (normal(rng, dtype, *shape), *(options[name] for name in given))
+
+        return {
+            "function": lambda values, *options: function(values, **dict(zip(given, options, strict=True))),
+            "make": make,
+        }
+
+    return draw
+
+
+def draw_tree(d):
+    kernel, bias = d.lead() + d.shape(1, 2), d.shape(0, 1)
+    make = lambda rng, dtype: ({"fc": {"kernel": normal(rng, dtype, *kernel), "bias": normal(rng, dtype, *bias)}},)
+    return {"make": make}
+
+
+def draw_shift(d):
+    shape = (*(*d.lead(most=1), 1)[:1], d.size(), d.size(), d.size(most=3))
+    make = lambda rng, dtype: (key_of(rng), normal(rng, dtype, *shape))
+    return {"make": make, "options": d.options(pixels=(2, 0, 3)), "batched": (1,)}
+
+
+def draw_classes(d):
+    examples, count = (*d.lead(), *d.shape(0, 1)), d.size()
+    make = lambda rng, dtype: (
+        normal(rng, dtype, *examples, count),
+        jnp.asarray(rng.integers(0, count, examples), jnp.int32),
+    )
+    return {"make": make, "batched": d.batched(0, 1)}
+
 
 ENTRIES: tuple[Entry, ...] = (
     *LAYERS,
+    *WINDOWS,
     # ---- activations
     activation("relu"),
     activation("relu6"),
-    activation("leaky_relu", negative_slope=(INF, ValueError)),
-    activation("thresholded_relu", {"threshold": 0.7}, threshold=("high", TypeError)),
-    activation("elu", alpha=(float("nan"), ValueError)),
+    activation("leaky_relu", drawn={"negative_slope": (0.25, 0.0, -0.5)}, negative_slope=(INF, ValueError)),
+    activation(
+        "thresholded_relu", {"threshold": 0.75}, {"threshold": (0.0, -0.25, 2.5)}, threshold=("high", TypeError)
+    ),
+    activation("elu", drawn={"alpha": (0.5, 2.0, -1.0)}, alpha=(float("nan"), ValueError)),
     activation("selu"),
-    activation("celu", {"alpha": 0.8}, alpha=(0.0, ValueError)),
-    activation("gelu"),
+    activation("celu", {"alpha": 0.8}, {"alpha": (0.5, 1.0, 4.0)}, alpha=(0.0, ValueError)),
+    activation("gelu", drawn={"approximate": (False, True)}),
     activation("silu"),
     activation("mish"),
     activation("softplus"),
-    activation("squareplus", b=(0.0, ValueError)),
+    activation("squareplus", drawn={"b": (0.25, 1.0, 9.0)}, b=(0.0, ValueError)),
     activation("soft_sign"),
     activation("sigmoid"),
     activation("log_sigmoid"),
     activation("tanh"),
     activation("hard_tanh"),
-    activation("hard_sigmoid", slope=(INF, ValueError), offset=("half", TypeError)),
+    activation(
+        "hard_sigmoid",
+        drawn={"slope": (0.25, -0.5, 0.0), "offset": (0.0, 0.25, 1.5)},
+        slope=(INF, ValueError),
+        offset=("half", TypeError),
+    ),
     activation("hard_silu"),
-    activation("hard_shrink", threshold=(-1.0, ValueError)),
-    activation("soft_shrink", threshold=(-1.0, ValueError)),
+    activation("hard_shrink", drawn={"threshold": (0.25, 0.0, 1.5)}, threshold=(-1.0, ValueError)),
+    activation("soft_shrink", drawn={"threshold": (0.25, 0.0, 1.5)}, threshold=(-1.0, ValueError)),
     activation("tanh_shrink"),
     Entry(
         "nn.prelu",
@@ -61,6 +157,7 @@ ENTRIES: tuple[Entry, ...] = (
             Bad("slope", ValueError, replace(1, jnp.ones(3))),
             Bad("slope", TypeError, replace(1, jnp.ones(4, jnp.bfloat16))),
         ),
+        draw=draw_prelu,
     ),
     Entry(
         "nn.glu",
@@ -73,6 +170,7 @@ ENTRIES: tuple[Entry, ...] = (
             Bad("x", ValueError, replace(0, jnp.ones((5, 3)))),
             Bad("axis", TypeError, option(axis=1.0)),
         ),
+        draw=draw_glu,
     ),
     *(
         Entry(
@@ -86,6 +184,7 @@ ENTRIES: tuple[Entry, ...] = (
                 Bad("b", ValueError, replace(1, jnp.ones((5, 1)))),
                 Bad("b", TypeError, replace(1, jnp.ones((5, 4), jnp.bfloat16))),
             ),
+            draw=draw_pair,
         )
         for name in ("swiglu", "geglu")
     ),
@@ -100,6 +199,7 @@ ENTRIES: tuple[Entry, ...] = (
             Bad("pieces", ValueError, replace(1, 4)),
             Bad("pieces", TypeError, replace(1, 2.0)),
         ),
+        draw=draw_maxout,
     ),
     # ---- losses
     Entry(
@@ -113,6 +213,7 @@ ENTRIES: tuple[Entry, ...] = (
             *refuses_kinds(1, "targets"),
             Bad("targets", ValueError, replace(1, jnp.ones((5, 1)))),
         ),
+        draw=draw_pair,
     ),
     Entry(
         "losses.softmax_cross_entropy",
@@ -130,6 +231,7 @@ ENTRIES: tuple[Entry, ...] = (
             Bad("class_weights", ValueError, option(class_weights=jnp.ones(5))),
             Bad("ignore_label", TypeError, option(ignore_label=0.5)),
         ),
+        draw=draw_class_loss,
     ),
     *(
         Entry(
@@ -146,6 +248,7 @@ ENTRIES: tuple[Entry, ...] = (
                 Bad("weights", ValueError, option(weights=jnp.ones(5))),
                 Bad("weights", TypeError, option(weights=jnp.ones((5, 4), int))),
             ),
+            draw=draw_reduction(getattr(losses, name)),
         )
         for name in ("mean", "sum_and_weight")
     ),
@@ -161,6 +264,7 @@ ENTRIES: tuple[Entry, ...] = (
             Bad("strength", TypeError, option(strength="weak")),
             Bad("params['kernel']", TypeError, replace(0, {"kernel": jnp.ones(2, int)})),
         ),
+        draw=draw_tree,
     ),
     Entry(
         "penalties.on",
@@ -176,6 +280,7 @@ ENTRIES: tuple[Entry, ...] = (
             Bad("pattern", TypeError, option(pattern=3)),
             Bad("penalty", TypeError, option(penalty=0.3)),
         ),
+        draw=draw_tree,
     ),
     # ---- data and metrics
     Entry(
@@ -192,6 +297,7 @@ ENTRIES: tuple[Entry, ...] = (
             Bad("images", ValueError, replace(1, jnp.ones((4, 5)))),
             Bad("pixels", ValueError, option(pixels=-1)),
         ),
+        draw=draw_shift,
     ),
     Entry(
         "train.accuracy",
@@ -204,13 +310,24 @@ ENTRIES: tuple[Entry, ...] = (
             Bad("targets", ValueError, replace(1, jnp.zeros((5, 1), int))),
             Bad("targets", TypeError, replace(1, jnp.zeros(5))),
         ),
+        draw=draw_classes,
     ),
 )
 
 # Public names that are not functions of arrays; each is tested where it says.
 ELSEWHERE = {
+    "backprop.NetworkGradients": "a NamedTuple",
+    "backprop.RULES": "a table; tests/backprop/test_rules.py",
+    "backprop.Rule": "a NamedTuple",
+    "backprop.delta_norms": "tests/backprop/test_network.py",
+    "backprop.gru_gradients": "tests/backprop/test_rules.py",
+    "backprop.network_gradients": "tests/backprop/test_network.py",
+    "gradcheck.LeafReport": "what check returns; tests/gradcheck/test_check.py",
+    "gradcheck.Report": "what check returns; tests/gradcheck/test_check.py",
+    "gradcheck.assert_gradients": "tests/gradcheck/test_check.py",
+    "gradcheck.check": "tests/gradcheck",
     "nn.BatchNormState": "a NamedTuple",
-    "nn.initializers": "JAX's own; tests/nn/test_initializers.py",
+    "nn.initializers": "JAX's own; their fan-in: tests/nn/test_dense.py and tests/nn/test_convolution.py",
     "penalties.Penalty": "a NamedTuple",
     "data.DataSet": "a NamedTuple",
     "data.load": "tests/data/test_sets.py",

@@ -81,7 +81,11 @@ REFUSALS = {
     "axes: positive": (lambda: _checks.axes("f", "axes", 1, 4), ValueError, ["`axes`", "Count from the end"]),
     "axes: too far": (lambda: _checks.axes("f", "axes", -5, 4), ValueError, ["`axes`", "-5", "-4"]),
     "axes: twice": (lambda: _checks.axes("f", "axes", (-2, -2), 4), ValueError, ["`axes`", "distinct"]),
-    "params: an array": (lambda: _checks.params("f", ONE, required=["kernel"]), TypeError, ["`params`", "init function"]),
+    "params: an array": (
+        lambda: _checks.params("f", ONE, required=["kernel"]),
+        TypeError,
+        ["`params`", "init function"],
+    ),
     "params: missing": (lambda: _checks.params("f", {}, required=["kernel"]), ValueError, ["`params`", "kernel"]),
     "params: unknown": (
         lambda: _checks.params("f", {**W, "gain": 3}, required=["kernel"], optional=["bias"]),

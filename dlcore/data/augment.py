@@ -48,7 +48,7 @@ def random_shift(key: Key, images: ArrayLike, *, pixels: int = 1) -> Array:
             name, "images", _checks.describe(x), "(batch, height, width, channels)", "Add the axes that are missing."
         )
     padded = jnp.pad(x, ((0, 0), (far, far), (far, far), (0, 0)))
-    starts = jax.random.randint(key, (x.shape[0], 2), 0, 2 * far + 1)
+    starts = jax.random.randint(key, (x.shape[0], 2), 0, 2 * far + 1, jnp.int32)  # one key, one shift, with x64 too
 
     def cut(image: Array, start: Array) -> Array:
         return lax.dynamic_slice(image, (start[0], start[1], jnp.zeros_like(start[0])), x.shape[1:])

@@ -43,6 +43,7 @@ class Derivative(NamedTuple):
 
     error: half the width of what rounding leaves unknown; inf where nothing was resolved.
     kink: the one-sided derivatives differ, and [low, high] lies between them.
+    sides: how far apart the one-sided derivatives may be: 0 at the end of a domain, inf where one is unresolved.
     rounding: the η that was found.
     """
 
@@ -50,6 +51,7 @@ class Derivative(NamedTuple):
     high: Floats
     error: Floats
     kink: npt.NDArray[np.bool_]
+    sides: Floats
     rounding: Floats
 
     @property
@@ -108,6 +110,8 @@ def derivative(
         both = np.isfinite(forward.error) & np.isfinite(backward.error)
         size_of = np.maximum(np.abs(forward.value), np.abs(backward.value))
         gap = np.where(both, np.abs(forward.value - backward.value), 0.0)
+        ends = ~np.isfinite(ahead[-RUN:]).any(0) | ~np.isfinite(behind[-RUN:]).any(0)
+        sides = np.where(both, gap + forward.error + backward.error, np.where(ends, 0.0, np.inf))
         kink = both & (gap > 10 * (forward.error + backward.error) + rounding**0.45 * size_of)
 
         # At a smooth point all three agree, and the tightest is taken.
@@ -125,6 +129,7 @@ def derivative(
         np.where(unresolved, np.inf, high),
         np.where(unresolved, np.inf, error),
         kink,
+        sides,
         noise,
     )
 

@@ -82,6 +82,10 @@ class _Mode:
         """The relative error of the differences, where each quantity was seen best."""
         return float(np.min([seen.doubt for _, seen in self.seen], axis=0).max())
 
+    def visible(self) -> float:
+        """The smallest relative error that would have been noticed in every quantity."""
+        return float(np.min([seen.visible for _, seen in self.seen], axis=0).max())
+
     def verdict(self) -> Verdict:
         return "wrong" if self.faults() else "inconclusive" if self.unresolved() else "pass"
 
@@ -271,6 +275,7 @@ def _leaf_report(look: _Shown, leaf: Leaf, kink: bool, where: str) -> LeafReport
         modes=verdicts,
         error=sight.error,
         difference_error=max(each.doubt() for each in shown.values()),
+        visible=max(each.visible() for each in shown.values()),
         order=state.order,
         kink=kink,
         worst_element=element,

@@ -31,16 +31,17 @@ class View(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """How the slope varies in the closest neighbourhood, where kinks that meet in one point come apart.
+    """How slopes vary in a small neighbourhood, where kinks that meet in one point come apart.
 
-    low, high: what the slopes of any choice of sides can add up to. jumps: the function itself does. bent: there are
-    kinks at all.
+    low, high: what the slopes of any choice of sides can add up to. turning: all changes of slope together. jumps: the
+    function itself jumps. noise: what rounding does to a slope.
     """
 
     low: Floats
     high: Floats
+    turning: Floats
     jumps: npt.NDArray[np.bool_]
-    bent: npt.NDArray[np.bool_]
+    noise: Floats
 
 
 class Line:
@@ -71,7 +72,9 @@ class Line:
         # Not by the largest steps, which may lead into another region.
         moved = np.abs(np.concatenate([ahead[2:], behind[2:]]) - here)
         moved = moved.max(0, where=np.isfinite(moved), initial=0.0)
-        return View(ahead, here, behind, size + moved, found, U)
+        # Where all cancels, as in x − x, what is left of a derivative is some roundings of terms of size one.
+        terms = 64 * rounding**0.45 * np.abs(self.v).max() * (1.0 if U is None else np.abs(U).sum(1))
+        return View(ahead, here, behind, size + moved + terms, found, U)
 
     def _combined(self, values: Floats, U: Floats | None) -> Floats:
         with np.errstate(invalid="ignore", over="ignore"):
@@ -86,36 +89,43 @@ class Line:
         return up @ low + down @ high, up @ high + down @ low
 
     def spread(
-        self, places: npt.NDArray[np.int64], U: Floats | None, unit: Floats, rng: np.random.Generator, *, points: int
+        self,
+        places: npt.NDArray[np.int64],
+        view: View,
+        unit: Floats,
+        rng: np.random.Generator,
+        *,
+        reach: float,
+        points: int,
     ) -> Spread:
         """The slopes of some quantities beside the point, on lines that pass it at a small distance.
 
-        places: of which outputs, or of which rows of U y. unit: the natural step of each argument. points: how finely
-        the lines are sampled; kinks that fall between the same two are not told apart.
+        places: which of the view's quantities. unit: the natural step of each argument. reach: how long and how far
+        aside the lines are, in units. points: how finely they are sampled; kinks that fall between the same two are not
+        told apart.
         """
+        U = view.weights
         pick = (lambda y: y[:, places]) if U is None else (lambda y: self._combined(y, U[places]))
-        rounding = self.problem.rounding
-        reach = rounding**0.36
         grid = np.linspace(-reach, reach, points)
+        noise = 8 * view.found.rounding[places] / (grid[1] - grid[0])
         # Aside by about as much as the line is long, so that each kink is met at a place of its own; and by less, for
         # kinks that lie nearly along it.
         aside = reach * np.where(self.v == 0, unit, np.abs(self.v))
-        low, high, jumps, bent = np.inf, -np.inf, np.bool_(False), np.bool_(False)
-        for share in (0.9, 0.2, 0.04):
+        low, high, turning, jumps = np.inf, -np.inf, np.float64(0), np.bool_(False)
+        for share in (0.9, 0.2, 0.04, 0.008):
             beside = self.problem.x + share * aside * rng.uniform(-1, 1, unit.size)
             values = self.problem.along(self.v, grid, start=beside, pick=pick)
             with np.errstate(invalid="ignore", over="ignore"):
                 slopes = np.diff(values, axis=0) / np.diff(grid)[:, None]
                 turns = np.diff(slopes, axis=0)
-                noise = 8 * rounding * np.abs(values).max(0) / (grid[1] - grid[0])
                 turns = np.where(np.abs(turns) > noise, turns, 0.0)
                 up, down = np.maximum(turns, 0.0).sum(0), np.minimum(turns, 0.0).sum(0)
                 usual = np.maximum(np.quantile(np.abs(slopes), 0.9, axis=0), np.abs(slopes[[0, -1]]).max(0))
                 low, high = np.minimum(low, slopes[0] + down), np.maximum(high, slopes[0] + up)
-                bent = bent | (up - down > 1e-3 * usual)
+                turning = np.maximum(turning, up - down)
                 # A kink turns the slope by about its own size; a jump, divided by so small a step, by far more.
                 jumps = jumps | ~np.isfinite(slopes).all(0) | (np.abs(turns).max(0) > (usual + noise) / reach**0.5)
-        return Spread(np.asarray(low), np.asarray(high), np.asarray(jumps), np.asarray(bent))
+        return Spread(np.asarray(low), np.asarray(high), np.asarray(turning), np.asarray(jumps), noise)
 
 
 def by_output(outputs: tuple[Leaf, ...], values: Floats) -> Floats:

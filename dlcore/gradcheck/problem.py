@@ -99,7 +99,7 @@ class Problem:
         def line(x: Array, v: Array, steps: Array) -> Array:
             return jax.lax.map(lambda h: function(x + h * v), steps)
 
-        self._line: Callable[..., Any] = jax.jit(line) if compiled else self._one_by_one
+        self._line: Callable[..., Any] = _jit(line) if compiled else self._one_by_one
         derivatives: dict[str, Callable[..., Any]] = {
             "forward": lambda x, v: jax.jvp(function, (x,), (v,))[1],
             "reverse": lambda x, u: jax.vjp(function, x)[1](u)[0],
@@ -154,7 +154,7 @@ class Problem:
         try:
             if self.compiled:
                 # Tracing alone lets a custom_vjp pass in forward mode; lowering does not.
-                lowered = jax.jit(self._derivative[mode]).lower(self._point, zeros)
+                lowered = _jit(self._derivative[mode]).lower(self._point, zeros)
                 self._derivative[mode] = lowered.compile()
             else:
                 self._derivative[mode](self._point, zeros)
@@ -183,3 +183,13 @@ def second_order(problem: Problem, u: Floats, mode: str) -> Problem:
         else [leaf._replace(path=f"tangent/{leaf.path}") for leaf in problem.outputs]
     )
     return Problem(gradient, problem.x, problem.inputs, outputs, problem.precision, compiled=problem.compiled)
+
+
+def _jit(function: Callable[..., Array]) -> Any:
+    """Compiled quickly rather than well, since each function runs some hundred times at most.
+
+    It also keeps clear of a fault in jaxlib 0.9.2, whose optimised code on CPU is wrong for some float64 programs:
+    jit(lambda a, b, c: concatenate([a * b, a * c], -1)) of shapes (2, 4, 5), say, which is glu's gradient.
+    """
+    on_cpu = jax.default_backend() == "cpu"
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0} if on_cpu else None)

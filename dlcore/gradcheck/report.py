@@ -28,7 +28,9 @@ class LeafReport:
       verdict: "pass", "wrong" or "inconclusive".
       modes: the verdict of each mode that was checked.
       error: the largest relative difference between the rule and the differences.
-      difference_error: the estimated relative error of the differences themselves. What is wrong by less goes unseen.
+      difference_error: the estimated relative error of the differences themselves.
+      visible: the smallest relative error of the rule that would have been called wrong: some times the differences'
+        own error, and what rounding allows the rule.
       order: the measured order of Taylor's remainder: 2 for a right rule, 1 for a wrong one; NaN where the remainder
         is rounding alone, as for a linear function.
       kink: the one-sided derivatives differ at this point, and the rule gives a value between them.
@@ -43,6 +45,7 @@ class LeafReport:
     modes: Mapping[str, Verdict]
     error: float = 0.0
     difference_error: float = 0.0
+    visible: float = 0.0
     order: float = math.nan
     kink: bool = False
     worst_element: str = ""
@@ -79,13 +82,13 @@ class Report:
 
     def table(self) -> str:
         """The leaves as lines of text, then what holds for all of them."""
-        header = ("leaf", "verdict", "error", "seen from", "order", "modes", "worst element", "direction", "")
+        header = ("leaf", "verdict", "error", "visible", "order", "modes", "worst element", "direction", "")
         rows = [
             (
                 leaf.path,
                 leaf.verdict,
                 _scientific(leaf.error),
-                _scientific(leaf.difference_error),
+                _scientific(leaf.visible),
                 "exact" if math.isnan(leaf.order) else f"{leaf.order:.2f}",
                 " ".join(mode if v == leaf.verdict else f"{mode}: {v}" for mode, v in leaf.modes.items()),
                 leaf.worst_element,
