@@ -134,7 +134,8 @@ def doctor(
 ) -> None:
     """Show versions and devices, and test whether the compiler computes right numbers here.
 
-    Exit status 0 if all is right, 1 if something is wrong; each wrong line says how to mend it.
+    Exit status 0 if all is right, 1 if something is wrong; each wrong line says how to mend it. What is wrong in
+    float64 alone is shown too, but changes nothing for training, which is in float32.
     """
     from dlcore.app.versions import versions
     from dlcore.diagnostics import check_compiler
@@ -150,12 +151,13 @@ def doctor(
         console.print(table, "")
         table = Table.grid(padding=(0, 3))
         for test in tests:
-            table.add_row("[green]ok[/green]" if test.ok else "[bold red]wrong[/bold red]", test.name, test.detail)
+            wrong = "[yellow]wrong[/yellow]" if test.float64 else "[bold red]wrong[/bold red]"
+            table.add_row("[green]ok[/green]" if test.ok else wrong, test.name, test.detail)
         console.print(table)
         for test in tests:
             if not test.ok:
                 console.print(f"\n[bold]{test.name}[/bold]: {test.mend}")
-    if any(not test.ok for test in tests):
+    if any(not test.ok and not test.float64 for test in tests):
         raise typer.Exit(1)
 
 

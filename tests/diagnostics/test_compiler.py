@@ -1,5 +1,5 @@
 import jax
-import jax.numpy as jnp
+import jaxlib
 import numpy as np
 import pytest
 
@@ -16,7 +16,9 @@ def answers():
     found = []
 
     def jit(function):
-        return lambda *arguments: found.append(jax.jit(function)(*arguments)) or found[-1]
+        # Without optimisation: jaxlib 0.9.2 gets the float64 program wrong on CPU, which is why it is there.
+        compiled = jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+        return lambda *arguments: found.append(jax.tree.map(np.asarray, compiled(*arguments))) or found[-1]
 
     check_compiler(jit)
     return found
@@ -35,7 +37,7 @@ def check_with(answers, place, spoil):
 
 
 def everywhere(output):
-    return jax.tree.map(lambda leaf: leaf + jnp.ones((), leaf.dtype), output)
+    return jax.tree.map(lambda leaf: leaf + np.ones((), leaf.dtype), output)
 
 
 def in_one_place(output):
@@ -55,7 +57,7 @@ def in_the_first_place(output):
 
 
 def as_zeros(output):
-    return jax.tree.map(jnp.zeros_like, output)
+    return jax.tree.map(np.zeros_like, output)
 
 
 def only_wrong(results, place):
@@ -69,14 +71,26 @@ def only_wrong(results, place):
 
 def test_every_self_test_is_right_on_this_machine():
     results = check_compiler()
-    assert [result for result in results if not result.ok] == []
     assert [result.name for result in results] == NAMES
+    assert [result.float64 for result in results] == [False] * 8 + [True]
+    results = [result for result in results if not result.float64]
+    assert [result for result in results if not result.ok] == []
     assert all(isinstance(result, SelfTest) and result.mend == "" for result in results)
     assert all(result.detail.startswith("largest ") for result in results)
 
 
+@pytest.mark.skipif(jaxlib.__version__ != "0.9.2" or jax.default_backend() != "cpu", reason="a fault of jaxlib 0.9.2")
+def test_the_float64_fault_of_jaxlib_0_9_2_is_found_and_gone_without_optimisation():
+    found = check_compiler()[-1]
+    assert not found.ok
+    assert "16 of 80 wrong" in found.detail
+    assert "xla_backend_optimization_level=0" in found.mend
+    slow = lambda function: jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+    assert check_compiler(slow)[-1].ok
+
+
 def test_names_tell_the_self_tests_apart():
-    assert len(set(NAMES)) == len(NAMES) == 8
+    assert len(set(NAMES)) == len(NAMES) == 9
 
 
 def test_each_self_test_compiles_one_program(answers):
@@ -96,7 +110,7 @@ def test_a_wrong_number_is_found_by_the_self_test_that_it_concerns(answers, plac
 @pytest.mark.parametrize("place", [place for place in PLACES if "bits" not in NAMES[place]])
 def test_a_number_that_is_not_finite_is_wrong(answers, place, value):
     def spoil(output):
-        return jax.tree.map(lambda leaf: leaf.at[..., 0].set(value), output)
+        return jax.tree.map(lambda leaf: np.where(np.arange(leaf.shape[-1]) == 0, value, leaf), output)
 
     only_wrong(check_with(answers, place, spoil), place)
 
