@@ -86,7 +86,57 @@ def kernels() -> str:
     return "\n".join(lines)
 
 
-PARTS = {"demo": demo, "kernels": kernels}
+# Rows of the table of right functions, and how the groups begin that each takes together.
+RIGHT = {
+    "smooth, inputs of 1e-6 to 1e6": ("inputs of",),
+    "cancellation, mixed scales, saturation, offsets, oscillation": (
+        "mean ≫", "1e-6 to 1e6", "saturated", "offset", "fast", "float32",
+    ),
+    "zero and constant derivatives, minima": ("constant", "at a minimum"),
+    "matrices, pytrees, integers, keys, empty arrays, branches": ("linear alg", "pytrees", "empty", "gather"),
+    "at a kink": ("at a kink",),
+    "1e-3, 1e-6 and 1e-9 from a kink": ("1e-3 from", "1e-6 from", "1e-9 from"),
+    "near the end of the domain": ("near the end",),
+}  # fmt: skip
+
+
+def gradcheck() -> str:
+    """Planted errors found, and right functions rejected, by each checker."""
+    rows = stored("gradcheck")["rows"]
+    checkers = ("dlcore", "jax float32", "jax float64", "torch")
+
+    def line(name: str, parts: list[dict[str, Any]], counted: str) -> str:
+        total = sum(part["count"] for part in parts)
+        shares = [f"{sum(part[counted][checker] for part in parts)} / {total}" for checker in checkers]
+        return " | ".join([f"| {name}", *shares]) + " |"
+
+    def head(what: str) -> list[str]:
+        return [f"| {what} | dlcore | JAX, float32 | JAX, float64 | PyTorch |", "| --- | ---: | ---: | ---: | ---: |"]
+
+    groups = {
+        name: [row for row in rows["correct"] if row["group"].startswith(starts)] for name, starts in RIGHT.items()
+    }
+    assert sum(map(len, groups.values())) == len(rows["correct"]), "a group stands in no row, or in two"
+    cannot = ", ".join(f"{checker} {len(rows['cannot run'][checker])}" for checker in checkers)
+    times = ", ".join(f"{checker} {rows['seconds'][checker]:.0f} s" for checker in checkers)
+    lines = [
+        *head("planted errors found"),
+        *(line(row["kind"], [row], "found") for row in rows["planted"]),
+        line("**all**", rows["planted"], "found"),
+        line("of which the right form is not rejected", rows["planted"], "told apart"),
+        "",
+        *head("right functions rejected"),
+        *(line(name, parts, "alarms") for name, parts in groups.items()),
+        line("**all**", rows["correct"], "alarms"),
+        "",
+        "JAX is `jax.test_util.check_grads`, PyTorch `torch.autograd.gradcheck` "
+        f"{rows['torch'].split('+')[0]}, each with its defaults. dlcore leaves {len(rows['inconclusive'])} open as "
+        f"inconclusive. Not able to run: {cannot}. Time for all: {times}.",
+    ]
+    return "\n".join(lines)
+
+
+PARTS = {"demo": demo, "gradcheck": gradcheck, "kernels": kernels}
 
 
 def _by(sizes: list[int]) -> str:

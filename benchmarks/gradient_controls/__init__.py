@@ -1,0 +1,1 @@
+"""Functions whose derivatives are known to be right, and functions whose derivatives are known to be wrong."""
