@@ -50,6 +50,7 @@ class _Sight(NamedTuple):
 class _Mode:
     """What one mode has shown in all directions so far."""
 
+    infinite: bool
     seen: list[tuple[_Direction, Comparison]] = field(default_factory=list)
     order: float = math.nan
 
@@ -59,12 +60,16 @@ class _Mode:
             self.order = _order(line, view, comparison)
 
     def unresolved(self) -> int:
-        return int((~np.any([seen.resolved for _, seen in self.seen], axis=0)).sum())
+        """How many quantities were resolved neither in some random direction nor along every element."""
+        random = [seen.resolved for direction, seen in self.seen if direction.element is None]
+        single = [seen.resolved for direction, seen in self.seen if direction.element is not None]
+        resolved = np.any(random, axis=0) | (np.all(single, axis=0) if single else False)
+        return int((~resolved).sum())
 
     def faults(self) -> list[_Sight]:
         """The worst wrong quantity of each direction."""
-        # Where the derivative itself is infinite, what a rule makes of 0 · inf beside it is not judged.
-        singular = any(seen.singular.any() for _, seen in self.seen)
+        # Where an output or the derivative itself is infinite, what a rule makes of 0 · inf beside it is not judged.
+        singular = self.infinite or any(seen.singular.any() for _, seen in self.seen)
         found = []
         for direction, seen in self.seen:
             wrong = seen.wrong & (np.isfinite(seen.rule) | (not singular))
@@ -127,7 +132,7 @@ def _look(
     first = Line(problem, directions[0].v)
     U = _weights(problem, first, rng)
     gradients = np.stack([problem.reverse(u) for u in U]) if "reverse" in modes else None
-    shown = {mode: _Mode() for mode in modes}
+    shown = {mode: _Mode(not first.finite.all()) for mode in modes}
     scale = np.zeros(problem.y.size)
     transposed = True
     for direction in directions:
@@ -156,8 +161,10 @@ def _unit(problem: Problem) -> Floats:
     result = np.ones_like(problem.x)
     for leaf in problem.inputs:
         part = np.abs(problem.x[leaf.start : leaf.stop])
-        usual = _root_mean_square(part) or 1.0
-        result[leaf.start : leaf.stop] = np.where((part > 0) & np.isfinite(part), part, usual)
+        usual = _root_mean_square(part)
+        # Numbers that processors flush to 0 count as 0.
+        usual = usual if usual > 1e-290 else 1.0
+        result[leaf.start : leaf.stop] = np.where((part > 1e-290) & np.isfinite(part), part, usual)
     return result
 
 
@@ -203,7 +210,7 @@ def _weights(problem: Problem, line: Line, rng: np.random.Generator) -> Floats:
     # A derivative that is 0 but for rounding must not be blown up to the size of the others.
     usual = found.size + 1e-3 * largest + 1e4 * error
     usual += problem.rounding**0.45 * by_output(problem.outputs, line.outputs.size)
-    usual = np.where(usual > 0, usual, 1.0)
+    usual = np.where(usual > 0, np.maximum(usual, 1e-290), 1.0)
     rows = [line.finite * _away_from_0(rng, usual.size) / usual for _ in range(SUMS)]
     if found.kink.any():
         # What the kinks leave open must hide nothing elsewhere, nor add up with changing signs to room for anything.
@@ -260,6 +267,8 @@ def _leaf_report(look: _Shown, leaf: Leaf, kink: bool, where: str) -> LeafReport
     if verdict == "inconclusive":
         if any(seen.unclear.any() for seen in comparisons):
             notes.append("the function jumps at this point, or too many kinks meet in it")
+        elif state.infinite:
+            notes.append("outputs are infinite at this point, and their derivative is not judged")
         elif any(seen.singular.any() for seen in comparisons):
             notes.append("the derivative is not finite here")
         else:

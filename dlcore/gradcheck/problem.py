@@ -63,6 +63,7 @@ def settings(x64: bool | None) -> Iterator[None]:
             stack.enter_context(jax.enable_x64(x64))
         stack.enter_context(jax.numpy_dtype_promotion("standard"))
         stack.enter_context(jax.debug_key_reuse(False))
+        stack.enter_context(jax.disable_jit(False))
         stack.enter_context(jax.debug_nans(False))
         stack.enter_context(jax.debug_infs(False))
         stack.enter_context(jax.default_matmul_precision("float32"))

@@ -253,6 +253,23 @@ def test_outputs_that_are_infinite_are_left_out():
     assert gradcheck.check(f, jnp.array([1.0, 2.0, 3.0])).passed
 
 
+def test_a_gradient_that_is_nan_because_the_output_is_infinite_is_not_called_wrong():
+    report = gradcheck.check(jnp.exp, jnp.array([800.0, 1.0]))
+    assert report.verdict == "inconclusive"
+    assert "infinite" in report.leaves["x"].note
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-310, 1e-200, 1e-30, 1e30, 1e100])
+def test_no_size_of_the_arguments_is_an_alarm(size):
+    assert gradcheck.check(lambda x: x * jnp.array([2.0, -3.0]), np.full(2, size)).passed
+
+
+def test_settings_of_the_user_do_not_matter():
+    for setting in (jax.disable_jit(), jax.checking_leaks(), jax.debug_nans(True), jax.enable_x64(True)):
+        with setting:
+            assert gradcheck.check(jnp.log, jnp.array([1e-3, 1.0])).passed
+
+
 def test_many_outputs_are_summed_in_groups_and_an_error_in_one_is_still_found(rng):
     size = 200_003
     x = jnp.asarray(rng.uniform(0.5, 1.0, 3))
