@@ -34,6 +34,10 @@ def sample(cases, config):
     return [cases[i] for i in sorted(rng.permutation(len(cases))[: math.ceil(len(cases) / share)])]
 
 
+# In float32 inside, whose differences do not show a part in a thousand.
+HIDDEN = ("scaled where differences are hard: tanh in float32 × 1.001",)
+
+
 def arrays(args, dtype=np.float64):
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), args)
 
@@ -139,9 +143,16 @@ def verdicts(cases):
     return found
 
 
+def test_an_error_that_its_own_precision_hides_is_smaller_than_what_the_report_says_is_visible():
+    (case,) = [each for each in controls() if each.name in HIDDEN]
+    report = gradcheck.check(case.function, *case.args, modes=case.modes)
+    assert report.precision == "float32"
+    assert report.verdict != "pass" or max(leaf.visible for leaf in report.leaves.values()) > 1e-3
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_planted_error_is_found(kind, request):
-    cases = sample([each for each in controls() if each.kind == kind], request.config)
+    cases = sample([each for each in controls() if each.kind == kind and each.name not in HIDDEN], request.config)
     found = verdicts(cases)
     assert len(found["wrong"]) == len(cases), {verdict: found[verdict] for verdict in ("pass", "inconclusive")}
 
