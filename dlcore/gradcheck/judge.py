@@ -209,7 +209,7 @@ def _weights(problem: Problem, line: Line, rng: np.random.Generator) -> Floats:
     largest = by_output(problem.outputs, found.size)
     # A derivative that is 0 but for rounding must not be blown up to the size of the others.
     usual = found.size + 1e-3 * largest + 1e4 * error
-    usual += problem.rounding**0.45 * by_output(problem.outputs, line.outputs.size)
+    usual += 1e-4 * by_output(problem.outputs, line.outputs.size)
     usual = np.where(usual > 0, np.maximum(usual, 1e-290), 1.0)
     rows = [line.finite * _away_from_0(rng, usual.size) / usual for _ in range(SUMS)]
     if found.kink.any():
