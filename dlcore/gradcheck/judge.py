@@ -60,7 +60,9 @@ class _Mode:
             self.order = _order(line, view, comparison)
 
     def unresolved(self) -> int:
-        """How many quantities were resolved neither in some random direction nor along every element."""
+        """How many quantities no direction resolved; with infinite outputs, no random one nor every element."""
+        if not self.infinite:
+            return int((~np.any([seen.resolved for _, seen in self.seen], axis=0)).sum())
         random = [seen.resolved for direction, seen in self.seen if direction.element is None]
         single = [seen.resolved for direction, seen in self.seen if direction.element is not None]
         resolved = np.any(random, axis=0) | (np.all(single, axis=0) if single else False)
