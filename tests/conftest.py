@@ -17,9 +17,7 @@ jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_default_matmul_precision", "float32")
 
 # Tests that may be skipped, by the end of their node id, and why. Everything else that skips fails the run.
-EXPECTED_SKIPS: dict[str, str] = {
-    "of_jaxlib_0_9_2_is_found_and_gone_without_optimisation": "another release of jaxlib need not have the fault",
-}
+EXPECTED_SKIPS: dict[str, str] = {}
 
 
 # Of the tests marked slow, one in so many runs by default; `--all` runs them all.

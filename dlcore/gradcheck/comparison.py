@@ -58,8 +58,8 @@ def compare(line: Line, view: View, rule: Floats, scale: Floats, unit: Floats, r
     # Three times the estimated error more than the interval, for it is an estimate; and the rule's own rounding.
     margin = np.where(found.resolved, 3 * found.error, 0.0)
     margin += max(1e-7, 0.1 * rounding**0.45) * np.maximum(found.size, rule_size) + rounding**0.6 * scale + 1e-290
-    # 0 to within rounding, and the rule says so too: both may have lost digits to what cancels inside.
-    nothing = finite & (np.abs(found.nearest(np.zeros(1))) <= found.error)
+    # 0 to within the same margin, and the rule says so too: both may have lost digits to what cancels inside.
+    nothing = finite & (np.abs(found.nearest(np.zeros(1))) <= 4 * found.error)
     nothing &= np.maximum(found.error, rule_size) <= rounding**0.55 * view.size
     with np.errstate(invalid="ignore"):
         outside = np.maximum(found.low - rule, rule - found.high) > margin
@@ -71,7 +71,9 @@ def compare(line: Line, view: View, rule: Floats, scale: Floats, unit: Floats, r
 
     with np.errstate(divide="ignore", invalid="ignore"):
         doubt = np.where(nothing | (found.error == 0), 0.0, found.error / size)
-        visible = np.where(nothing | (size == 0), 0.0, (margin + found.error) / np.maximum(found.size, 1e-3 * scale))
+        # A rule this far from a derivative anywhere in the interval is beyond the margin on the interval's other side.
+        certain = margin + 2 * found.error
+        visible = np.where(nothing | (size == 0), 0.0, certain / np.maximum(found.size, 1e-3 * scale))
         error = np.abs(rule - found.nearest(rule)) / size
         error = np.where(wrong & ~finite, np.inf, np.where(nothing | kink | (size == 0), 0.0, error))
     resolved = found.resolved & finite & ~unclear & ~wrong & (nothing | (visible <= max(VISIBLE, rounding**0.3)))

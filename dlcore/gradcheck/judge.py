@@ -1,7 +1,8 @@
 """The verdict on one leaf of the arguments, from several directions.
 
-A leaf is wrong if any direction says so. It passes if each quantity was resolved in some direction: every output for
-forward mode, weighted sums of the outputs for reverse mode. Everything else is inconclusive.
+A leaf is wrong if any direction says so. It passes if each quantity was resolved in some direction in which all
+elements move, or in every element alone: every output for forward mode, weighted sums of the outputs for reverse mode.
+Everything else is inconclusive.
 """
 
 from __future__ import annotations
@@ -60,9 +61,7 @@ class _Mode:
             self.order = _order(line, view, comparison)
 
     def unresolved(self) -> int:
-        """How many quantities no direction resolved; with infinite outputs, no random one nor every element."""
-        if not self.infinite:
-            return int((~np.any([seen.resolved for _, seen in self.seen], axis=0)).sum())
+        """How many quantities neither a random direction resolved nor the elements' own lines together."""
         random = [seen.resolved for direction, seen in self.seen if direction.element is None]
         single = [seen.resolved for direction, seen in self.seen if direction.element is not None]
         resolved = np.any(random, axis=0) | (np.all(single, axis=0) if single else False)

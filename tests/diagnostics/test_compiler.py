@@ -79,12 +79,11 @@ def test_every_self_test_is_right_on_this_machine():
     assert all(result.detail.startswith("largest ") for result in results)
 
 
-@pytest.mark.skipif(jaxlib.__version__ != "0.9.2" or jax.default_backend() != "cpu", reason="a fault of jaxlib 0.9.2")
 def test_the_float64_fault_of_jaxlib_0_9_2_is_found_and_gone_without_optimisation():
     found = check_compiler()[-1]
-    assert not found.ok
-    assert "16 of 80 wrong" in found.detail
-    assert "xla_backend_optimization_level=0" in found.mend
+    if jaxlib.__version__ == "0.9.2" and jax.default_backend() == "cpu":
+        assert "16 of 80 wrong" in found.detail
+    assert found.ok or "xla_backend_optimization_level=0" in found.mend
     slow = lambda function: jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
     assert check_compiler(slow)[-1].ok
 
