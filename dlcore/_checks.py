@@ -213,13 +213,15 @@ def axes(function: str, argument: str, value: Any, ndim: int) -> tuple[int, ...]
     return result
 
 
-def params(function: str, value: Any, *, required: Sequence[str], optional: Sequence[str] = ()) -> Mapping[str, Any]:
+def params(
+    function: str, value: Any, *, required: Sequence[str], optional: Sequence[str] = (), argument: str = "params"
+) -> Mapping[str, Any]:
     """A dict that holds the `required` leaves, perhaps the `optional` ones, and nothing else."""
     names = [*required, *optional]
     if not isinstance(value, Mapping):
         raise type_error(
             function,
-            "params",
+            argument,
             describe(value),
             f"a dict with the leaves {names}",
             "Make it with the layer's own init function; mind the order: params before data.",
@@ -229,7 +231,7 @@ def params(function: str, value: Any, *, required: Sequence[str], optional: Sequ
     if missing or unknown:
         raise value_error(
             function,
-            "params",
+            argument,
             f"a dict with the leaves {list(value)}",
             f"{list(required)}" + (f" and perhaps {list(optional)}" if optional else ""),
             "Pass the params of this layer alone: params['name'] picks them out of a model's.",

@@ -14,7 +14,7 @@ import numpy as np
 from dlcore import _checks
 from dlcore._typing import Padding, Spatial
 
-__all__ = ["WindowAxis", "resolve_windows"]
+__all__ = ["WindowAxis", "resolve_transposed_windows", "resolve_windows"]
 
 PADDINGS = ("VALID", "SAME", "SAME_LOWER", "CAUSAL")
 
@@ -93,6 +93,52 @@ def resolve_windows(
         if pooling:
             _refuse_empty_windows(function, padding, axis)
         result.append(axis)
+    return tuple(result)
+
+
+def resolve_transposed_windows(
+    function: str,
+    sizes: Sequence[int],
+    window: Sequence[int],
+    strides: Spatial,
+    padding: Padding,
+    dilation: Spatial,
+    output_padding: Spatial,
+) -> tuple[WindowAxis, ...]:
+    """The windows of the convolution that a transposed one goes back through: its outputs are the `sizes` at hand.
+
+    `inputs` is what the transposed convolution returns. With `output_padding` at or beyond the stride (and below the
+    dilation) that convolution would have more outputs than there are; `high` crops them.
+    """
+    count = len(window)
+    step = _checks.spatial(function, "strides", strides, count)
+    spread = _checks.spatial(function, "dilation", dilation, count)
+    extra = _checks.spatial(function, "output_padding", output_padding, count, low=0)
+    extents = [(k - 1) * d + 1 for k, d in zip(window, spread, strict=True)]
+    pairs = _pairs(function, padding, [n * s for n, s in zip(sizes, step, strict=True)], extents, step)
+    sized = isinstance(padding, str) and padding != "VALID"
+    if sized and any(extra):
+        raise _checks.value_error(
+            function, "output_padding", f"{extra} with padding={padding!r}",
+            f"0, since {padding!r} has a size of its own, input · stride",
+            'Give the padding as (low, high) pairs, or use "VALID".',
+        )  # fmt: skip
+    if any(more >= max(s, d) for more, s, d in zip(extra, step, spread, strict=True)):
+        raise _checks.value_error(
+            function, "output_padding", extra, f"less than the stride {step} or the dilation {spread}",
+            "It chooses among the sizes that one strided convolution maps to the same size.",
+        )  # fmt: skip
+
+    result = []
+    for n, k, s, d, extent, (low, high), more in zip(sizes, window, step, spread, extents, pairs, extra, strict=True):
+        used = (n - 1) * s + extent
+        returned = n * s if sized else used - low - high + more
+        if n < 1 or returned < 1:
+            raise _checks.value_error(
+                function, "x", f"spatial sizes {tuple(sizes)}",
+                f"sizes that leave something once padding {tuple(pairs)} is taken away", "Pad less.",
+            )  # fmt: skip
+        result.append(WindowAxis(returned, n, k, s, d, low, used - returned - low))
     return tuple(result)
 
 

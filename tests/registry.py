@@ -24,7 +24,13 @@ from tests.enrolment import (
     refuses_kinds,
     replace,
 )
+from tests.registry_attention import ATTENTION
 from tests.registry_layers import LAYERS
+from tests.registry_norms import NORMS
+from tests.registry_pooling import POOLING
+from tests.registry_random import RANDOM
+from tests.registry_recurrent import RECURRENT
+from tests.registry_wavenet import WAVENET
 from tests.registry_windows import WINDOWS
 
 
@@ -114,8 +120,14 @@ def draw_classes(d):
 
 
 ENTRIES: tuple[Entry, ...] = (
+    *ATTENTION,
     *LAYERS,
+    *NORMS,
+    *RANDOM,
+    *RECURRENT,
+    *POOLING,
     *WINDOWS,
+    *WAVENET,
     # ---- activations
     activation("relu"),
     activation("relu6"),
@@ -327,7 +339,10 @@ ELSEWHERE = {
     "gradcheck.assert_gradients": "tests/gradcheck/test_check.py",
     "gradcheck.check": "tests/gradcheck",
     "nn.BatchNormState": "a NamedTuple",
+    "nn.WaveNetConfig": "a NamedTuple; tests/nn/test_wavenet.py",
+    "nn.receptive_field": "tests/nn/test_wavenet.py",
     "nn.initializers": "JAX's own; their fan-in: tests/nn/test_dense.py and tests/nn/test_convolution.py",
+    "nn.layouts": "a module; tests/nn/test_layouts.py",
     "penalties.Penalty": "a NamedTuple",
     "data.DataSet": "a NamedTuple",
     "data.load": "tests/data/test_sets.py",

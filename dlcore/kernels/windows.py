@@ -14,9 +14,12 @@ Measured beside `lax.reduce_window` by `python -m benchmarks.pooling`; figures: 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -24,10 +27,13 @@ from jax import lax
 from dlcore._typing import Array
 from dlcore._windows import WindowAxis
 
-__all__ = ["fold_windows", "window_max", "window_sum"]
+__all__ = ["absolute", "fold_windows", "ranked", "window_argmax", "window_max", "window_norm", "window_sum"]
 
 # (earlier values, later values, which earlier values hold at least one input) -> their combination
 Combine: TypeAlias = Callable[[Array, Array, np.ndarray], Array]
+# Several arrays that are folded together, and how.
+Arrays: TypeAlias = tuple[Array, ...]
+CombineAll: TypeAlias = Callable[[Arrays, Arrays, np.ndarray], Arrays]
 
 # Up to this many taps are folded one by one; each costs a slice of the output's size.
 SHORT = 8
@@ -35,28 +41,46 @@ SHORT = 8
 
 def fold_windows(x: Array, axes: tuple[WindowAxis, ...], *, identity: float | int, combine: Combine) -> Array:
     """Folds the windows of the spatial axes before the last (channel) axis of `x`."""
-    first = x.ndim - 1 - len(axes)
-    for offset in reversed(range(len(axes))):
-        x = _fold_axis(x, first + offset, axes[offset], identity, combine)
-    return x
+    return _fold((x,), axes, (identity,), lambda earlier, later, real: (combine(earlier[0], later[0], real),))[0]
 
 
 def window_max(x: Array, axes: tuple[WindowAxis, ...]) -> Array:
     """The maximum of every window; the first maximal element takes the gradient, and NaN is a maximum."""
-    inexact = jnp.issubdtype(x.dtype, np.inexact)
-    lowest = -np.inf if inexact else int(np.iinfo(x.dtype).min)
 
     def combine(earlier: Array, later: Array, real: np.ndarray) -> Array:
-        # Strictly greater, so that a tie stays with the earlier element and so does its gradient.
-        take = later > earlier
-        if inexact:
-            take |= jnp.isnan(later) & ~jnp.isnan(earlier)
-        if not real.all():
-            # Padding loses even a tie: an input of −inf after it is the first maximal element.
-            take |= jnp.asarray(~real)
-        return jnp.where(take, later, earlier)
+        return jnp.where(_later_is_larger(earlier, later, real), later, earlier)
 
-    return fold_windows(x, axes, identity=lowest, combine=combine)
+    return fold_windows(x, axes, identity=_lowest(x), combine=combine)
+
+
+def window_argmax(x: Array, axes: tuple[WindowAxis, ...]) -> tuple[Array, Array]:
+    """`window_max`, and which input that is: its index into the flattened spatial axes, int32."""
+    sizes = [w.inputs for w in axes]
+    places = lax.iota(jnp.int32, math.prod(sizes)).reshape((1,) * (x.ndim - 1 - len(axes)) + (*sizes, 1))
+    ranks = ranked(x)
+
+    def combine(earlier: Arrays, later: Arrays, real: np.ndarray) -> Arrays:
+        take = _later_is_larger(earlier[2], later[2], real)
+        return tuple(jnp.where(take, two, one) for one, two in zip(earlier, later, strict=True))
+
+    y, index, _ = _fold((x, places, ranks), axes, (_lowest(x), 0, _lowest(ranks)), combine)
+    return y, jnp.broadcast_to(index, y.shape)
+
+
+def ranked(x: Array) -> Array:
+    """Integers in the order of `x`, NaN above all and −0 beside 0; constants to the gradient.
+
+    Compiled code takes subnormal numbers for 0 when it compares floats, and then another of them is the first maximum;
+    it compares integers exactly.
+    """
+    if not jnp.issubdtype(x.dtype, np.inexact):
+        return x
+    integer = jnp.dtype(f"int{8 * x.dtype.itemsize}")
+    largest = int(np.iinfo(integer).max)
+    x = lax.stop_gradient(x)
+    bits = lax.bitcast_convert_type(x, integer)
+    size = bits & largest
+    return jnp.where(jnp.isnan(x), largest, jnp.where(bits < 0, -size, size))
 
 
 def window_sum(x: Array, axes: tuple[WindowAxis, ...]) -> Array:
@@ -64,18 +88,93 @@ def window_sum(x: Array, axes: tuple[WindowAxis, ...]) -> Array:
     return fold_windows(x, axes, identity=0, combine=lambda earlier, later, real: earlier + later)
 
 
-def _fold_axis(x: Array, axis: int, w: WindowAxis, identity: float | int, combine: Combine) -> Array:
+def window_norm(x: Array, axes: tuple[WindowAxis, ...], p: float) -> Array:
+    """(Σ |x|^p)^(1/p) of every window, p finite and at least 1, padding counting as zero; its gradient at 0 is 0.
+
+    A norm of norms is the norm of all: two taps are combined after the larger has been divided out, so that neither
+    large nor tiny numbers overflow or vanish.
+    """
+    if p == 1:
+        return window_sum(absolute(x), axes)
+    # A window of one tap is not combined with anything, and keeps its sign.
+    return absolute(fold_windows(x, axes, identity=0, combine=lambda earlier, later, real: _norm(earlier, later, p)))
+
+
+def absolute(x: Array) -> Array:
+    """|x| with derivative 0 at 0, where that of `jnp.abs` is 1."""
+    return x * jnp.sign(x)
+
+
+# custom_jvp: the derivative of the scaled form would pass through 0 / 0 and be rounded in every branch. It saves both
+# taps and their norm.
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _norm(a: Array, b: Array, p: float) -> Array:
+    """(|a|^p + |b|^p)^(1/p); below the smallest normal number, which compilers may take for zero, the larger."""
+    a, b = jnp.abs(a), jnp.abs(b)
+    large, small = jnp.maximum(a, b), jnp.minimum(a, b)
+    plain = (large >= jnp.finfo(large.dtype).tiny) & (large < np.inf)
+    ratio = jnp.where(plain, small, 0) / jnp.where(plain, large, 1)
+    root = jnp.sqrt(1 + ratio * ratio) if p == 2 else (1 + ratio**p) ** (1 / p)
+    return large * root
+
+
+def _norm_jvp(p: float, primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    a, b = primals
+    norm = _norm(a, b, p)
+    return norm, _norm_slope(a, norm, p) * tangents[0] + _norm_slope(b, norm, p) * tangents[1]
+
+
+_norm.defjvp(_norm_jvp)
+
+
+def _norm_slope(a: Array, norm: Array, p: float) -> Array:
+    """∂ norm / ∂a = sign(a) · (|a| / norm)^(p − 1): 0 at the zero window, and a share of one or none at infinity."""
+    plain = (norm >= jnp.finfo(norm.dtype).tiny) & (norm < np.inf)
+    ratio = jnp.where(plain, a, 0) / jnp.where(plain, norm, 1)
+    if p != 2:
+        # Written so that the second derivative at a = 0 is right where it is finite, and never NaN.
+        size = jnp.abs(jnp.where(ratio == 0, 1, ratio))
+        ratio = ratio * size ** (p - 2)
+    slope = jnp.where(norm == np.inf, jnp.where(jnp.abs(a) == np.inf, jnp.sign(a), 0), ratio)
+    return jnp.where(jnp.isnan(norm), norm, slope)
+
+
+def _lowest(x: Array) -> float | int:
+    return -np.inf if jnp.issubdtype(x.dtype, np.inexact) else int(np.iinfo(x.dtype).min)
+
+
+def _later_is_larger(earlier: Array, later: Array, real: np.ndarray) -> Array:
+    # Strictly greater, so that a tie stays with the earlier element and so does its gradient.
+    take = later > earlier
+    if jnp.issubdtype(earlier.dtype, np.inexact):
+        take |= jnp.isnan(later) & ~jnp.isnan(earlier)
+    if not real.all():
+        # Padding loses even a tie: an input of −inf after it is the first maximal element.
+        take |= jnp.asarray(~real)
+    return take
+
+
+def _fold(xs: Arrays, axes: tuple[WindowAxis, ...], identities: tuple[Any, ...], combine: CombineAll) -> Arrays:
+    first = xs[0].ndim - 1 - len(axes)
+    for offset in reversed(range(len(axes))):
+        xs = _fold_axis(xs, first + offset, axes[offset], identities, combine)
+    return xs
+
+
+def _fold_axis(xs: Arrays, axis: int, w: WindowAxis, identities: tuple[Any, ...], combine: CombineAll) -> Arrays:
     span = (w.outputs - 1) * w.stride + 1
-    margins = [(0, 0, 0)] * x.ndim
+    margins = [(0, 0, 0)] * xs[0].ndim
     # A negative high margin crops what no window reads.
     margins[axis] = (w.low, w.used - w.low - w.inputs, 0)
-    padded = lax.pad(x, jnp.asarray(identity, x.dtype), margins)
+    padded = tuple(
+        lax.pad(x, jnp.asarray(identity, x.dtype), margins) for x, identity in zip(xs, identities, strict=True)
+    )
     position = np.arange(w.used) - w.low
-    shape = [1] * x.ndim
+    shape = [1] * xs[0].ndim
     shape[axis] = w.used
     real = ((position >= 0) & (position < w.inputs)).reshape(shape)
 
-    Block: TypeAlias = tuple[Array, np.ndarray]
+    Block: TypeAlias = tuple[Arrays, np.ndarray]
 
     def join(earlier: Block | None, later: Block) -> Block:
         if earlier is None:
@@ -84,9 +183,8 @@ def _fold_axis(x: Array, axis: int, w: WindowAxis, identity: float | int, combin
 
     def cut(block: Block, start: int, length: int, stride: int) -> Block:
         stop = start + length
-        return lax.slice_in_dim(block[0], start, stop, stride, axis), np.take(
-            block[1], np.arange(start, stop, stride), axis
-        )
+        parts = tuple(lax.slice_in_dim(x, start, stop, stride, axis) for x in block[0])
+        return parts, np.take(block[1], np.arange(start, stop, stride), axis)
 
     result: Block | None = None
     block: Block = (padded, real)

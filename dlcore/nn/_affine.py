@@ -1,8 +1,8 @@
-"""What dense and convolution share: the bias, and checks of a kernel's companions."""
+"""What layers share around their equation: a bias, a scale and offset, the dtype of new parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from dlcore import _checks
 from dlcore._tree import broadcast_to_rank
 from dlcore._typing import Array, DType
 
-__all__ = ["add_bias", "float_dtype"]
+__all__ = ["add_bias", "affine", "float_dtype", "scale_and_offset"]
 
 
 def add_bias(function: str, params: Mapping[str, Any], y: Array) -> Array:
@@ -43,3 +43,35 @@ def float_dtype(function: str, dtype: DType) -> Any:
     if not jnp.issubdtype(result, np.floating):
         raise _checks.type_error(function, "dtype", str(result), "a floating dtype", "For example jax.numpy.float32.")
     return result
+
+
+def scale_and_offset(
+    function: str,
+    params: Any,
+    shape: tuple[int, ...],
+    *,
+    optional: Sequence[str] = ("scale", "offset"),
+    argument: str = "params",
+) -> tuple[Array | None, Array | None]:
+    """The two leaves of a normalisation, of any floating dtype and exactly `shape`; None for one that is not there."""
+    leaves = _checks.params(function, params, required=[], optional=optional, argument=argument)
+    found: dict[str, Array] = {}
+    for name, leaf in leaves.items():
+        found[name] = _checks.floating(function, f"{argument}['{name}']", leaf)
+        if found[name].shape != shape:
+            raise _checks.value_error(
+                function,
+                f"{argument}['{name}']",
+                f"shape {found[name].shape}",
+                f"{shape}, one entry for each feature",
+                "Make params (and state) with the layer's own init, for this width.",
+            )
+    return found.get("scale"), found.get("offset")
+
+
+def affine(y: Array, scale: Array | None, offset: Array | None, axes: Sequence[int] = (-1,)) -> Array:
+    """`scale · y + offset` in the dtype of `y`; both have the shape of `axes`, which are sorted and negative."""
+    shape = [size if axis - y.ndim in axes else 1 for axis, size in enumerate(y.shape)]
+    if scale is not None:
+        y = y * scale.astype(y.dtype).reshape(shape)
+    return y if offset is None else y + offset.astype(y.dtype).reshape(shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ from dlcore import _checks
 from dlcore._precision import compute_dtype
 from dlcore._tree import broadcast_to_rank
 from dlcore._typing import Array, ArrayLike, DType, Params
-from dlcore.nn._affine import float_dtype
+from dlcore.nn._affine import affine, float_dtype, scale_and_offset
 from dlcore.nn._statistics import moments
 
 __all__ = ["BatchNormState", "batch_norm_eval", "batch_norm_init", "batch_norm_train"]
@@ -88,7 +87,8 @@ def batch_norm_train(
         feature: its variance is 0, and so would be every output and gradient.
       TypeError: if `x` is not floating or `where` not boolean.
 
-    Gradient: smooth (ε > 0); it flows through μ and σ². Constant input has zero gradient.
+    Gradient: smooth (ε > 0); it flows through μ and σ². At a feature whose values are all the same it is
+    scale · (dy − mean(dy)) / √ε.
 
     Example:
       >>> import jax.numpy as jnp, dlcore.nn as nn
@@ -112,7 +112,7 @@ def batch_norm_train(
     dtype = compute_dtype(values.dtype)
     chosen = None if where is None else _mask(name, where, values)
     m = moments(values.astype(dtype), tuple(range(values.ndim - 1)), where=chosen, axis_name=axis_name)
-    y = _affine(m.centred * lax.rsqrt(m.var + epsilon), scale, offset)
+    y = affine(m.centred * lax.rsqrt(m.var + epsilon), scale, offset)
     if chosen is not None:
         y = jnp.where(chosen, y, 0)
 
@@ -160,47 +160,35 @@ def batch_norm_eval(params: Params, state: BatchNormState, x: ArrayLike, *, epsi
     dtype = compute_dtype(values.dtype)
     mean = broadcast_to_rank(state.mean.astype(dtype), values.ndim)
     factor = broadcast_to_rank(lax.rsqrt(state.var.astype(dtype) + epsilon), values.ndim)
-    return _affine((values.astype(dtype) - mean) * factor, scale, offset).astype(values.dtype)
+    return affine((values.astype(dtype) - mean) * factor, scale, offset).astype(values.dtype)
 
 
 def _check(
     name: str, params: Params, state: Any, x: ArrayLike, epsilon: float
 ) -> tuple[BatchNormState, Array, Array | None, Array | None]:
-    leaves: Mapping[str, Any] = _checks.params(name, params, required=[], optional=["scale", "offset"])
-    if not isinstance(state, BatchNormState):
-        raise _checks.type_error(
-            name, "state", _checks.describe(state), "a BatchNormState",
-            "nn.batch_norm_init returns it; mind the order: params, state, x.",
-        )  # fmt: skip
-    for part, leaf in state._asdict().items():
-        statistic = _checks.floating(name, "state", leaf)
-        if statistic.ndim != 1 or statistic.shape != jnp.shape(state.mean):
-            raise _checks.value_error(
-                name, "state", f"a {part} of shape {statistic.shape}", "mean and var of one shape, (features,)",
-                "Make it with nn.batch_norm_init.",
-            )  # fmt: skip
-    state = BatchNormState(jnp.asarray(state.mean), jnp.asarray(state.var))
+    _checks.params(name, params, required=[], optional=["scale", "offset"])
+    state = check_state(name, "state", state)
     values = _checks.floating(name, "x", x)
     _checks.number(name, "epsilon", epsilon, above=0.0)
     _checks.feature_axis(name, values, state.mean.size, "state.mean")
-    found: list[Array | None] = []
-    for leaf_name in ("scale", "offset"):
-        leaf = None
-        if leaf_name in leaves:
-            leaf = _checks.floating(name, f"params['{leaf_name}']", leaves[leaf_name])
-            if leaf.shape != values.shape[-1:]:
-                raise _checks.value_error(
-                    name, f"params['{leaf_name}']", f"shape {leaf.shape}", f"{values.shape[-1:]}",
-                    "Make params and state with one init.",
-                )  # fmt: skip
-        found.append(leaf)
-    return state, values, found[0], found[1]
+    return state, values, *scale_and_offset(name, params, values.shape[-1:])
 
 
-def _affine(y: Array, scale: Array | None, offset: Array | None) -> Array:
-    if scale is not None:
-        y = y * broadcast_to_rank(scale.astype(y.dtype), y.ndim)
-    return y if offset is None else y + broadcast_to_rank(offset.astype(y.dtype), y.ndim)
+def check_state(name: str, argument: str, state: Any) -> BatchNormState:
+    """A state whose mean and variance are floating vectors of one size."""
+    if not isinstance(state, BatchNormState):
+        raise _checks.type_error(
+            name, argument, _checks.describe(state), "a BatchNormState",
+            "nn.batch_norm_init returns it; mind the order: params, state, then data.",
+        )  # fmt: skip
+    mean, var = (_checks.floating(name, argument, leaf) for leaf in state)
+    for part, statistic in (("mean", mean), ("var", var)):
+        if statistic.ndim != 1 or statistic.shape != mean.shape:
+            raise _checks.value_error(
+                name, argument, f"a {part} of shape {statistic.shape}", "mean and var of one shape, (features,)",
+                "Make it with nn.batch_norm_init.",
+            )  # fmt: skip
+    return BatchNormState(mean, var)
 
 
 def _mask(name: str, where: ArrayLike, x: Array) -> Array:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from dlcore import _checks
 from dlcore._precision import compute_dtype
-from dlcore._random import keep_mask
+from dlcore._random import keep_mask, kept_share, shared_shape
 from dlcore._typing import Array, ArrayLike, Key
 
-__all__ = ["dropout"]
+__all__ = ["dropout", "masked"]
 
 
 def dropout(key: Key, x: ArrayLike, *, rate: float | Array, broadcast_axes: Sequence[int] = ()) -> Array:
@@ -26,8 +24,8 @@ def dropout(key: Key, x: ArrayLike, *, rate: float | Array, broadcast_axes: Sequ
       key: a typed PRNG key, a fresh one for each call; the same key gives the same mask.
       x: any shape, floating.
       rate: the probability of *dropping*, in [0, 1]: Keras' and Flax' meaning; the p of Srivastava et al. is
-        1 − rate. A Python number is exact to 2⁻³³, and at 0 and 1 without any draw; a traced scalar (for
-        `vmap` over rates) is exact to 2⁻²⁴.
+        1 − rate. A Python number is exact to 2⁻³³, and at 0 and 1 without any draw; so is a traced scalar (for
+        `vmap` over rates) as its own dtype holds it, with the same mask, and exact at both ends.
       broadcast_axes: axes along which one draw is shared. (-3, -2) drops whole channels of an image:
         spatial dropout.
 
@@ -53,30 +51,17 @@ def dropout(key: Key, x: ArrayLike, *, rate: float | Array, broadcast_axes: Sequ
     name = "nn.dropout"
     key = _checks.key(name, key)
     values = _checks.floating(name, "x", x)
-    if not isinstance(broadcast_axes, Sequence):
-        raise _checks.type_error(
-            name, "broadcast_axes", _checks.describe(broadcast_axes), "a tuple of ints", "For one axis: (-2,)."
-        )
-    shape = list(values.shape)
-    for axis in broadcast_axes:
-        index = _checks.integer(name, "broadcast_axes", axis, low=-values.ndim)
-        if index >= values.ndim:
-            raise _checks.value_error(
-                name,
-                "broadcast_axes",
-                broadcast_axes,
-                f"axes of x, which has {values.ndim}",
-                "Count from the end.",
-            )
-        shape[operator.index(index)] = 1
-    keep = keep_mask(name, key, rate, tuple(shape))
+    keep = keep_mask(name, key, rate, shared_shape(name, values, broadcast_axes))
+    return masked(values, keep, rate)
+
+
+def masked(values: Array, keep: Array | bool, rate: float | Array) -> Array:
+    """`values / (1 − rate)` where `keep` says so, 0 elsewhere."""
     if isinstance(keep, bool):
         return values if keep else jnp.zeros_like(values)
     dtype = compute_dtype(values.dtype)
-    if isinstance(rate, jax.Array | np.ndarray):
-        share = 1 - rate.astype(dtype)
-        scale = 1 / jnp.where(share > 0, share, 1)
-    else:
-        scale = jnp.asarray(1 / (1 - rate), dtype)  # in double precision: 1 − 0.999 has lost digits in single
-    # where, not a product: 0 · inf is NaN.
-    return jnp.where(keep, (values.astype(dtype) * scale).astype(values.dtype), 0)
+    share = kept_share(rate, dtype)
+    # A traced rate may be 1, where nothing is kept that the scale could be seen on.
+    scale = 1 / (jnp.where(share == 0, 1, share) if isinstance(share, jax.Array) else share)
+    # where, not a product with the mask: 0 · inf is NaN.
+    return (jnp.where(keep, values, 0).astype(dtype) * jnp.asarray(scale, dtype)).astype(values.dtype)

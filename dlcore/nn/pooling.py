@@ -1,4 +1,4 @@
-"""Max, average and global pooling over any number of spatial axes, channels last."""
+"""Max and average pooling over any number of spatial axes, channels last."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dlcore import _checks
 from dlcore._precision import compute_dtype
 from dlcore._typing import Array, ArrayLike, Padding, Spatial
 from dlcore._windows import WindowAxis, resolve_windows
-from dlcore.kernels.windows import window_max, window_sum
+from dlcore.kernels.windows import window_argmax, window_max, window_sum
 
-__all__ = ["avg_pool", "global_avg_pool", "max_pool"]
+__all__ = ["avg_pool", "max_pool", "max_pool_with_indices", "pooling_axes"]
 
 
 def max_pool(
@@ -62,8 +62,56 @@ def max_pool(
     Source: Ranzato, Huang, Boureau & LeCun 2007, "Unsupervised learning of invariant feature hierarchies".
     """
     name = "nn.max_pool"
-    x, axes = _pooling_axes(name, x, window, strides, padding, dilation, ceil_mode)
+    x, axes = pooling_axes(name, x, window, strides, padding, dilation, ceil_mode)
     return window_max(x, axes)
+
+
+def max_pool_with_indices(
+    x: ArrayLike,
+    window: int | Sequence[int],
+    *,
+    strides: Spatial | None = None,
+    padding: Padding = "VALID",
+    dilation: Spatial = 1,
+    ceil_mode: bool = False,
+) -> tuple[Array, Array]:
+    """The largest value of each window, and where it stands.
+
+        y[…, p, c] = max_j x[…, p · strides + j · dilation − low, c] = x[…, indices[…, p, c], c]
+
+    The second form reads the spatial axes of `x` as one, in row-major order, as PyTorch's indices do. ONNX's MaxPool
+    counts through batch and channels as well, in its own layout: add their offsets.
+
+    Args:
+      x: (*batch, *space, C), floating or integers; any batch axes, or none.
+      window: the window's sizes, one for each spatial axis: `(2, 2)` for images. An int is one axis, the last
+        before the channels.
+      strides: the step between windows; `None` means `window`.
+      padding: as in `max_pool`. An index never points into it.
+      dilation: the step between a window's taps.
+      ceil_mode: as in `max_pool`.
+
+    Returns:
+      `(y, indices)`, both (*batch, *space', C): y as `max_pool` gives it, in the dtype of `x`; indices int32, of the
+      first maximal element in row-major order. NaN is a maximum, and then the first NaN's index is given.
+
+    Raises:
+      ValueError: if a window reaches beyond the input or would lie wholly in padding.
+      TypeError: if `x` is not an array of numbers, or the window is not made of ints.
+
+    Gradient: that of y goes to the first maximal element of each window, as `max_pool`'s; indices have none.
+
+    Example:
+      >>> import jax.numpy as jnp, dlcore.nn as nn
+      >>> y, indices = nn.max_pool_with_indices(jnp.array([[1.0], [3.0], [2.0], [2.0]]), 2)
+      >>> y.ravel(), indices.ravel()
+      (Array([3., 2.], dtype=float32), Array([1, 2], dtype=int32))
+
+    Source: Zeiler & Fergus 2014, "Visualizing and understanding convolutional networks", section 2.1: the switches.
+    """
+    name = "nn.max_pool_with_indices"
+    x, axes = pooling_axes(name, x, window, strides, padding, dilation, ceil_mode)
+    return window_argmax(x, axes)
 
 
 def avg_pool(
@@ -112,54 +160,14 @@ def avg_pool(
     Source: LeCun, Bottou, Bengio & Haffner 1998, "Gradient-based learning applied to document recognition".
     """
     name = "nn.avg_pool"
-    x, axes = _pooling_axes(name, x, window, strides, padding, dilation, ceil_mode)
+    x, axes = pooling_axes(name, x, window, strides, padding, dilation, ceil_mode)
     dtype = x.dtype if jnp.issubdtype(x.dtype, np.floating) else jnp.dtype(jnp.float32)
     total = window_sum(x.astype(compute_dtype(dtype)), axes)
     divisor = _divisor(axes, count_include_padding).astype(total.dtype)
     return (total / divisor.reshape((1,) * (x.ndim - 1 - len(axes)) + divisor.shape + (1,))).astype(dtype)
 
 
-def global_avg_pool(x: ArrayLike, *, axes: int | Sequence[int]) -> Array:
-    """The mean over whole spatial axes.
-
-        y[…, c] = mean_p x[…, p, c]
-
-    Args:
-      x: (*batch, *space, C), floating or integers.
-      axes: the spatial axes, negative: `(-3, -2)` for images, `-2` for sequences. They are removed.
-
-    Returns:
-      y: (*batch, C), in the dtype of `x` (float32 for integers); the sum is accumulated in float32 or wider.
-
-    Raises:
-      ValueError: if an axis is not negative, names the channels or a repeated axis, or has size 0.
-      TypeError: if `x` is not an array of numbers, or `axes` is not made of ints.
-
-    Gradient: linear in `x`; each position gets 1 / (number of positions).
-
-    Example:
-      >>> import jax.numpy as jnp, dlcore.nn as nn
-      >>> nn.global_avg_pool(jnp.arange(8.0).reshape(1, 2, 2, 2), axes=(-3, -2))
-      Array([[3., 4.]], dtype=float32)
-
-    Source: Lin, Chen & Yan 2014, "Network in network", section 3.2.
-    """
-    name = "nn.global_avg_pool"
-    x = _checks.array(name, "x", x)
-    chosen = _checks.axes(name, "axes", axes, x.ndim)
-    if any(x.shape[axis] == 0 for axis in chosen):
-        raise _checks.value_error(
-            name,
-            "x",
-            _checks.describe(x),
-            "at least one position on each pooled axis",
-            "There is no mean of nothing.",
-        )
-    dtype = x.dtype if jnp.issubdtype(x.dtype, np.floating) else jnp.dtype(jnp.float32)
-    return jnp.mean(x.astype(compute_dtype(dtype)), axis=chosen).astype(dtype)
-
-
-def _pooling_axes(
+def pooling_axes(
     name: str,
     x: ArrayLike,
     window: int | Sequence[int],
@@ -167,7 +175,10 @@ def _pooling_axes(
     padding: Padding,
     dilation: Spatial,
     ceil_mode: bool,
+    *,
+    allow_empty: bool = False,
 ) -> tuple[Array, tuple[WindowAxis, ...]]:
+    """What every pooling is given, looked at: numbers, and their windows, wholly in padding only if `allow_empty`."""
     values = _checks.array(name, "x", x)
     if values.dtype == np.bool_:
         raise _checks.type_error(name, "x", _checks.describe(values), "numbers", "Cast it: x.astype(jax.numpy.int32).")
@@ -184,7 +195,7 @@ def _pooling_axes(
         )  # fmt: skip
     return values, resolve_windows(
         name, values.shape[-1 - len(sizes) : -1], sizes, sizes if strides is None else strides, padding, dilation,
-        pooling=True, ceil_mode=ceil_mode,
+        pooling=not allow_empty, ceil_mode=ceil_mode,
     )  # fmt: skip
 
 

@@ -23,6 +23,9 @@ CONV = {"strides": (2, 1), "padding": "SAME_LOWER", "padding_mode": "reflect", "
 MAX = {"strides": 1, "padding": ((1, 0), (0, 1)), "dilation": 2, "ceil_mode": True}
 AVG = {"strides": 2, "padding": "SAME", "ceil_mode": True, "count_include_padding": True, "dilation": (1, 2)}
 SOFTMAX = {"axis": 0, "temperature": 2.0}
+UP = {"strides": (2, 1), "padding": ((1, 0), (1, 1)), "output_padding": (1, 0), "dilation": (1, 2), "groups": 2}
+LP = {"p": 3, "strides": 1, "padding": ((1, 0), (0, 1)), "ceil_mode": True, "dilation": 2}
+LOCAL = {"size": 3, "alpha": 0.5, "beta": 0.5, "k": 2.0}
 
 # (layer, shape of x, equation of (params, x)); no option here has its default, unless the case says so
 CASES = {
@@ -32,6 +35,52 @@ CASES = {
     "conv": (layers.conv(6, (3, 2)), IMAGE, nn.conv),
     "conv with options": (layers.conv(6, (3, 2), **CONV), IMAGE, lambda params, x: nn.conv(params, x, **CONV)),
     "conv in time": (layers.conv(3, 2, padding="CAUSAL"), (2, 5, 4), lambda p, x: nn.conv(p, x, padding="CAUSAL")),
+    "conv_transpose": (layers.conv_transpose(6, (3, 2)), IMAGE, nn.conv_transpose),
+    "conv_transpose with options": (
+        layers.conv_transpose(6, (3, 2), **UP), IMAGE, lambda params, x: nn.conv_transpose(params, x, **UP),
+    ),
+    "lp_pool": (layers.lp_pool((2, 2)), IMAGE, plain(nn.lp_pool, window=(2, 2))),
+    "lp_pool with options": (layers.lp_pool((2, 2), **LP), IMAGE, plain(nn.lp_pool, window=(2, 2), **LP)),
+    "global_max_pool": (layers.global_max_pool(), IMAGE, plain(nn.global_max_pool, axes=(-3, -2))),
+    "global_max_pool in time": (layers.global_max_pool(axes=-2), (2, 5, 4), plain(nn.global_max_pool, axes=-2)),
+    "adaptive_max_pool": (layers.adaptive_max_pool((2, 3)), IMAGE, plain(nn.adaptive_max_pool, output_size=(2, 3))),
+    "adaptive_avg_pool": (layers.adaptive_avg_pool((2, 3)), IMAGE, plain(nn.adaptive_avg_pool, output_size=(2, 3))),
+    "layer_norm": (layers.layer_norm(), (5, 4), nn.layer_norm),
+    "layer_norm with options": (
+        layers.layer_norm(axis=(-1, 1), epsilon=0.1), (2, 3, 4),
+        lambda params, x: nn.layer_norm(params, x, axis=(1, 2), epsilon=0.1),
+    ),
+    "rms_norm": (layers.rms_norm(), (5, 4), nn.rms_norm),
+    "rms_norm with options": (
+        layers.rms_norm(axis=-2, epsilon=0.1), (2, 3, 4),
+        lambda params, x: nn.rms_norm(params, x, axis=-2, epsilon=0.1),
+    ),
+    "group_norm": (layers.group_norm(2), IMAGE, lambda params, x: nn.group_norm(params, x, groups=2)),
+    "group_norm with options": (
+        layers.group_norm(2, batch_axes=2, epsilon=0.1), IMAGE,
+        lambda params, x: nn.group_norm(params, x, groups=2, batch_axes=2, epsilon=0.1),
+    ),
+    "instance_norm": (layers.instance_norm(), IMAGE, nn.instance_norm),
+    "instance_norm with options": (
+        layers.instance_norm(batch_axes=2, epsilon=0.1), IMAGE,
+        lambda params, x: nn.instance_norm(params, x, batch_axes=2, epsilon=0.1),
+    ),
+    "local_response_norm": (layers.local_response_norm(**LOCAL), (5, 4), plain(nn.local_response_norm, **LOCAL)),
+    "rnn": (layers.rnn(3), (2, 5, 4), lambda params, x: nn.rnn(params, x)[0]),
+    "rnn with options": (
+        layers.rnn(3, activation="relu", use_bias=False, reverse=True, unroll=2), (2, 5, 4),
+        lambda params, x: nn.rnn(params, x, activation="relu", reverse=True, unroll=2)[0],
+    ),
+    "gru": (layers.gru(3), (2, 5, 4), lambda params, x: nn.gru(params, x)[0]),
+    "gru with options": (
+        layers.gru(3, use_bias=False, reverse=True, reset_after=False, unroll=2), (2, 5, 4),
+        lambda params, x: nn.gru(params, x, reverse=True, reset_after=False, unroll=2)[0],
+    ),
+    "lstm": (layers.lstm(3), (2, 5, 4), lambda params, x: nn.lstm(params, x)[0]),
+    "lstm with options": (
+        layers.lstm(3, use_bias=False, reverse=True, unroll=2), (2, 5, 4),
+        lambda params, x: nn.lstm(params, x, reverse=True, unroll=2)[0],
+    ),
     "max_pool": (layers.max_pool((2, 2)), IMAGE, plain(nn.max_pool, window=(2, 2))),
     "max_pool with options": (layers.max_pool((2, 2), **MAX), IMAGE, plain(nn.max_pool, window=(2, 2), **MAX)),
     "avg_pool": (layers.avg_pool((2, 2)), IMAGE, plain(nn.avg_pool, window=(2, 2))),
@@ -54,6 +103,7 @@ CASES = {
     "hard_sigmoid": (layers.hard_sigmoid(slope=0.2, offset=0.4), (5, 4), plain(nn.hard_sigmoid, slope=0.2, offset=0.4)),
     "hard_shrink": (layers.hard_shrink(threshold=0.2), (5, 4), plain(nn.hard_shrink, threshold=0.2)),
     "soft_shrink": (layers.soft_shrink(threshold=0.2), (5, 4), plain(nn.soft_shrink, threshold=0.2)),
+    "sparsemax": (layers.sparsemax(axis=0), (5, 4), plain(nn.sparsemax, axis=0)),
     "glu": (layers.glu(axis=0), (4, 5), plain(nn.glu, axis=0)),
     "maxout": (layers.maxout(2), (5, 4), plain(nn.maxout, pieces=2)),
     # by their defaults: the layer has the same as the equation
@@ -64,11 +114,14 @@ CASES = {
             "hard_tanh", "hard_silu", "tanh_shrink", "softmax by default", "log_softmax by default",
             "leaky_relu by default", "elu by default", "celu by default", "gelu by default", "squareplus by default",
             "hard_sigmoid by default", "hard_shrink by default", "soft_shrink by default", "glu by default",
+            "sparsemax by default",
         )
     },
 }  # fmt: skip
 # What differs between training and evaluation has tests of its own below.
-TWO_FACED = {"batch_norm": (layers.batch_norm(), (5, 4)), "dropout": (layers.dropout(rate=0.5), (50, 4))}
+RANDOM = ("dropout", "gaussian_dropout", "alpha_dropout", "drop_path")
+TWO_FACED = {"batch_norm": (layers.batch_norm(), (5, 4))}
+TWO_FACED |= {name: (getattr(layers, name)(rate=0.5), (50, 4)) for name in RANDOM}
 ALL = {name: case[:2] for name, case in CASES.items()} | TWO_FACED
 
 
@@ -184,12 +237,21 @@ def test_key_and_train_are_keywords_without_a_default(name):
 
 def test_initializers_and_dtypes_are_handed_on(key):
     ones, twos = (lambda key, shape, dtype, value=value: jnp.full(shape, value, dtype) for value in (1, 2))
-    for layer, shape in ((layers.dense, (1, 3)), (partial(layers.conv, window=3), (1, 3, 3))):
+    windowed = [(partial(layer, window=3), (1, 3, 3)) for layer in (layers.conv, layers.conv_transpose)]
+    for layer, shape in ((layers.dense, (1, 3)), *windowed):
         x = jnp.ones(shape, jnp.bfloat16)
         params, _ = layer(2, kernel_init=ones, bias_init=twos).init(jax.random.clone(key), x)
         assert (params["kernel"] == 1).all()
         assert (params["bias"] == 2).all()
         assert params["kernel"].dtype == params["bias"].dtype == jnp.bfloat16
+    for layer in (layers.rnn, layers.gru, layers.lstm):
+        params, _ = layer(2, input_kernel_init=ones, recurrent_kernel_init=twos, bias_init=ones).init(
+            jax.random.clone(key), jnp.ones((1, 2, 3), jnp.bfloat16)
+        )
+        assert (params["input_kernel"] == 1).all()
+        assert (params["recurrent_kernel"] == 2).all()
+        assert (params["recurrent_bias"] == 1).all()
+        assert {leaf.dtype.name for leaf in params.values()} == {"bfloat16"}
     table, _ = layers.embedding(4, 2, kernel_init=twos, dtype=jnp.float16).init(key, jnp.ones(3, int))
     assert table["kernel"].dtype == jnp.float16
     assert (table["kernel"] == 2).all()
@@ -234,34 +296,40 @@ def test_batch_norm_over_devices_is_that_of_the_whole_batch(key, rng):
     jax.tree.map(lambda a, b: assert_close(a, b, length=8), sharded(x), expected)
 
 
-def test_dropout_drops_in_training_alone(key, rng):
-    layer, x = layers.dropout(rate=0.3, broadcast_axes=(-1,)), draw(rng, "dropout", (50, 4))
+@pytest.mark.parametrize("name", RANDOM)
+def test_dropout_and_its_relatives_drop_in_training_alone(name, key, rng):
+    options = {"rate": 0.3} | ({"broadcast_axes": (-1,)} if name in ("dropout", "alpha_dropout") else {})
+    layer, x = getattr(layers, name)(**options), draw(rng, name, (50, 4))
     y, _ = layer.apply({}, (), x, key=key, train=True)
-    np.testing.assert_array_equal(y, nn.dropout(jax.random.clone(key), x, rate=0.3, broadcast_axes=(-1,)))
+    np.testing.assert_array_equal(y, getattr(nn, name)(jax.random.clone(key), x, **options))
+    assert not np.array_equal(y, x)
     assert layer.apply({}, (), x, key=None, train=False)[0] is x
 
 
 @pytest.mark.parametrize("train", [False, True])
-def test_dropout_of_rate_zero_changes_nothing(train, key):
+@pytest.mark.parametrize("name", RANDOM)
+def test_a_rate_of_zero_changes_nothing(name, train, key):
     x = jnp.arange(4.0)
-    np.testing.assert_array_equal(layers.dropout(rate=0).apply({}, (), x, key=key, train=train)[0], x)
+    np.testing.assert_array_equal(getattr(layers, name)(rate=0).apply({}, (), x, key=key, train=train)[0], x)
 
 
-def test_dropout_that_trains_without_a_key_or_with_a_raw_one_is_refused():
-    layer = layers.dropout(rate=0.5)
-    with pytest.raises(ValueError, match=r"dlcore\.models\.dropout: `key` came as None.*train=False"):
+@pytest.mark.parametrize("name", RANDOM)
+def test_a_random_layer_that_trains_without_a_key_or_with_a_raw_one_is_refused(name):
+    layer = getattr(layers, name)(rate=0.5)
+    with pytest.raises(ValueError, match=rf"dlcore\.models\.{name}: `key` came as None.*train=False"):
         layer.apply({}, (), jnp.ones(3), key=None, train=True)
-    with pytest.raises(TypeError, match=r"dlcore\.models\.dropout: `key` came as a raw key"):
+    with pytest.raises(TypeError, match=rf"dlcore\.models\.{name}: `key` came as a raw key"):
         layer.apply({}, (), jnp.ones(3), key=jax.random.PRNGKey(0), train=True)
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1, 50, float("nan")])
-def test_a_rate_outside_0_and_1_is_refused_when_the_layer_is_made(rate):
-    with pytest.raises(ValueError, match=r"dlcore\.models\.dropout: `rate`"):
-        layers.dropout(rate=rate)
+@pytest.mark.parametrize("name", RANDOM)
+def test_a_rate_outside_0_and_1_is_refused_when_the_layer_is_made(name, rate):
+    with pytest.raises(ValueError, match=rf"dlcore\.models\.{name}: `rate`"):
+        getattr(layers, name)(rate=rate)
 
 
-@pytest.mark.parametrize("name", ["dense", "conv", "batch_norm", "prelu"])
+@pytest.mark.parametrize("name", ["dense", "conv", "conv_transpose", "batch_norm", "group_norm", "gru", "prelu"])
 def test_a_layer_that_infers_its_width_refuses_inputs_without_axes_or_shape(name, key):
     layer = CASES[name][0] if name in CASES else TWO_FACED[name][0]
     with pytest.raises(ValueError, match=rf"dlcore\.models\.{name}: `x_spec` came as"):
@@ -271,7 +339,7 @@ def test_a_layer_that_infers_its_width_refuses_inputs_without_axes_or_shape(name
 
 
 @pytest.mark.parametrize("key", [None, 0, jax.random.PRNGKey(0)])
-@pytest.mark.parametrize("name", ["dense", "embedding", "conv"])
+@pytest.mark.parametrize("name", ["dense", "embedding", "conv", "conv_transpose", "rnn", "gru", "lstm"])
 def test_a_layer_that_draws_its_parameters_refuses_what_is_no_typed_key(name, key):
     with pytest.raises((ValueError, TypeError), match=r"dlcore\.nn\.\w+_init: `key` came as"):
         CASES[name][0].init(key, spec(name, CASES[name][1]))
