@@ -8,13 +8,17 @@ JOBS ?= 2
 # Options for the demo: make demo ARGS="--model mlp --epochs 10"
 ARGS ?=
 
-.PHONY: demo test lint types readme clean
+.PHONY: demo test conformance lint types readme clean
 
 demo: $(VENV)/.installed
 	$(BIN)/dlcore train $(ARGS)
 
-test: lint types
+test: lint types $(VENV)/.compared
 	$(BIN)/pytest -n $(JOBS)
+
+# ONNX' own test cases, PyTorch and Keras against dlcore, with a table of what was compared. `make test` runs them too.
+conformance: $(VENV)/.compared
+	$(BIN)/python -m tests.conformance
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -31,6 +35,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dlcore needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+# The projects that tests/conformance compares with; a CPU build of PyTorch, if there is one already, will do.
+$(VENV)/.compared: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,conformance]'
 	@touch $@
 
 clean:

@@ -11,6 +11,9 @@ import jax
 import numpy as np
 import pytest
 
+# Prints the table of tests/conformance, in the one process that prints.
+pytest_plugins = ["tests.conformance.table"]
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)

@@ -36,6 +36,8 @@ class Entry:
     smooth: tuple[int, ...] = ()
     # dtypes that it keeps; () where the result has a dtype of its own
     dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
+    # how many of the data one term of a gradient multiplies: where they are large, its rounding grows so
+    degree: int = 1
     # whether a whole batch may be empty
     empty: bool = True
     # examples are independent of each other, so that vmap equals the batched call

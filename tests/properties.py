@@ -262,8 +262,9 @@ def awkward_values_do_no_harm(entry, seed):
             near(result[0], reordered(call(entry)(*changed)), least=least)
             expected = on_host(exact(arrays(widen(changed)), widen(weights)))
             # Compiled code may take subnormal numbers for 0, and a kink there has another gradient than its side.
-            parts = 1 if name == "subnormal" else 2
-            near(result[:parts], expected[:parts], least=least)
+            near(result[0], expected[0], least=least)
+            if name != "subnormal":
+                near(result[1], expected[1], least=least**entry.degree)
         poison_stays_in_its_example(entry, args, weights, run, rng)
 
 
