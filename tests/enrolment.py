@@ -42,6 +42,8 @@ class Entry:
     empty: bool = True
     # examples are independent of each other, so that vmap equals the batched call
     independent: bool = True
+    # each case compiles for many seconds: its properties count as slow tests, of which a sample runs by default
+    heavy: bool = False
     bad: tuple[Bad, ...] = ()
     # what changes in another case of the same function: shapes, batch axes, windows, option values
     draw: Callable[[Draws], dict[str, Any]] | None = None

@@ -192,6 +192,7 @@ ATTENTION: tuple[Entry, ...] = (
             Bad("softcap", ValueError, option(softcap=0.0)),
             Bad("softcap", TypeError, option(softcap="soft")),
         ),
+        heavy=True,
         draw=draw_attention,
     ),
     Entry(
@@ -258,6 +259,7 @@ ATTENTION: tuple[Entry, ...] = (
             Bad("scale", TypeError, option(scale="large")),
             Bad("softcap", ValueError, option(softcap=-1.0)),
         ),
+        heavy=True,
         draw=draw_multi_head,
     ),
     Entry(

@@ -215,6 +215,7 @@ RANDOM: tuple[Entry, ...] = (
             Bad("sampler", ValueError, option(sampler=None)),
             Bad("remove_accidental_hits", TypeError, option(remove_accidental_hits=0)),
         ),
+        heavy=True,
         draw=draw_sampled_softmax,
     ),
     Entry(

@@ -204,6 +204,7 @@ def run_entry(name, *bad):
             *TURNS,
             *bad,
         ),
+        heavy=True,
         draw=draw_run(run),
     )
 
@@ -277,6 +278,7 @@ RECURRENT: tuple[Entry, ...] = (
             Bad("initial_state", TypeError, option(initial_state=jnp.ones((5, 3)))),
             Bad("initial_state", TypeError, option(initial_state=(jnp.ones((5, 3)),))),
         ),
+        heavy=True,
         draw=draw_both,
     ),
 )

@@ -23,8 +23,9 @@ def random_params(rng, dtype, config):
     params = jax.tree.map(lambda leaf: normal(rng, dtype, *leaf.shape) / 2, shapes)
     sides = lambda: rng.choice([-1.0, 1.0, 1.0, 1.0], config.skip_channels)
     layers = config.stacks * config.layers_per_stack
-    params["skip"]["bias"] = jnp.asarray(np.broadcast_to(2 * sides(), shapes["skip"]["bias"].shape), dtype)
-    params["hidden"] = {"kernel": params["hidden"]["kernel"] / (4 * layers), "bias": jnp.asarray(3 * sides(), dtype)}
+    bias = np.broadcast_to(2 * sides() / layers, shapes["skip"]["bias"].shape)
+    params["skip"] = {"kernel": params["skip"]["kernel"] / layers, "bias": jnp.asarray(bias, dtype)}
+    params["hidden"] = {"kernel": params["hidden"]["kernel"] / 4, "bias": jnp.asarray(3 * sides(), dtype)}
     return params
 
 
@@ -188,6 +189,7 @@ WAVENET: tuple[Entry, ...] = (
             Bad("tokens", ValueError, replace(1, jnp.zeros((5, 0), int))),
             Bad("tokens", ValueError, replace(1, jnp.int32(1))),
         ),
+        heavy=True,
         draw=draw_wavenet,
     ),
     Entry(
@@ -217,6 +219,7 @@ WAVENET: tuple[Entry, ...] = (
             Bad("prompt", ValueError, replace(2, jnp.zeros((5, 0), int))),
             Bad("condition", ValueError, option(length=5)),
         ),
+        heavy=True,
         draw=draw_generate,
     ),
     Entry(

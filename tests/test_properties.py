@@ -19,7 +19,8 @@ SMOOTH = [entry for entry in DRAWN if entry.smooth]
 
 
 def every(entries):
-    return pytest.mark.parametrize("entry", entries, ids=[entry.name for entry in entries])
+    cases = [pytest.param(entry, id=entry.name, marks=[pytest.mark.slow] * entry.heavy) for entry in entries]
+    return pytest.mark.parametrize("entry", cases)
 
 
 def drawn(data, entry, **fixed):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import _checks
+from dlcore._precision import compute_dtype
 from dlcore._tree import broadcast_to_rank
 from dlcore._typing import Array, DType
 
@@ -29,7 +30,9 @@ def add_bias(function: str, params: Mapping[str, Any], y: Array) -> Array:
             "Make both with one init.",
         )
     _checks.same_dtype(function, y, "params['bias']", bias)
-    return y + broadcast_to_rank(bias, y.ndim)
+    # In float32 or wider for half precision: the bias' gradient sums over the whole batch in the dtype of this sum.
+    wide = compute_dtype(y.dtype)
+    return (y.astype(wide) + broadcast_to_rank(bias, y.ndim).astype(wide)).astype(y.dtype)
 
 
 def float_dtype(function: str, dtype: DType) -> Any:

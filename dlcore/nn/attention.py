@@ -116,10 +116,12 @@ def attend(
         keys, values = jnp.where(seen, keys, 0), jnp.where(seen, values, 0)
 
     kept, dtype = queries.dtype, compute_dtype(queries.dtype)
+    # Scaled before the product: compilers fuse a later multiplication with the subtraction of the maximum, in which it
+    # is rounded otherwise than in the maximum itself.
+    queries = queries.astype(dtype) * jnp.asarray(factor, dtype)
     # The heads that share a key head stand one after another along the time axis, so that one product serves all forms.
-    queries, keys, values = _fold(queries, m).astype(dtype), keys.astype(dtype), values.astype(dtype)
-    # Scaled after the product: equal scores then stay equal.
-    scores = jnp.einsum("...tnd,...snd->...nts", queries, keys).reshape(*batch, n, t, s) * jnp.asarray(factor, dtype)
+    queries, keys, values = _fold(queries, m), keys.astype(dtype), values.astype(dtype)
+    scores = jnp.einsum("...tnd,...snd->...nts", queries, keys).reshape(*batch, n, t, s)
     if cap is not None:
         scores = cap * jnp.tanh(scores / cap)
     if extra is not None:

@@ -31,9 +31,9 @@ def lp_pool(
 
         y[…, o, c] = (Σ_j |x[…, o · strides + j · dilation − low, c]|^p)^(1 / p)
 
-    This is ONNX's LpPool. PyTorch's `lp_pool` raises x to the power without the absolute value, which differs for odd p
-    and negative x, and its gradient is NaN or 0 at a zero window, by version. The largest of two taps is divided out
-    before powers are taken, so that neither large nor tiny numbers overflow or vanish.
+    This is ONNX's LpPool. PyTorch's `lp_pool` raises x to the power without the absolute value, so that odd p and
+    negative x differ and can give NaN; its gradient is 0 at a window of zeros, as here. The larger of two taps is
+    divided out before powers are taken, so that neither large nor tiny numbers overflow or vanish.
 
     Args:
       x: (*batch, *space, C), floating or integers; any batch axes, or none.

@@ -129,7 +129,9 @@ class Comparison:
 
         return jax.jit(run, compiler_options=QUICK if quick else None)(moving, fixed, dys)
 
-    def _close(self, what: str, actual: jax.Array, expected: torch.Tensor, length: int, scale: float | None = None) -> None:
+    def _close(
+        self, what: str, actual: jax.Array, expected: torch.Tensor, length: int, scale: float | None = None
+    ) -> None:
         try:
             assert_close(actual, expected.detach().numpy(), dtype=self.dtype, length=length, scale=scale)
         except AssertionError as error:

@@ -25,10 +25,10 @@ dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
 
 
 def named(layer):
-    """The layer's weights by names of their own: `kernel`, or the path where names repeat."""
+    """The layer's weights by names of their own: `kernel`, or the path below the layer where names repeat."""
     names = [variable.path.split("/")[-1] for variable in layer.trainable_variables]
     if len(set(names)) < len(names):
-        names = [variable.path.replace("/", "_") for variable in layer.trainable_variables]
+        names = ["_".join(variable.path.split("/")[1:]) for variable in layer.trainable_variables]
     return dict(zip(names, layer.trainable_variables, strict=True))
 
 

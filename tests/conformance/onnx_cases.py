@@ -66,7 +66,9 @@ def _one_node(test) -> Case:
     attributes = {name: a.decode() if isinstance(a, bytes) else a for name, a in attributes.items()}
     # Absent ones have an empty name, and no value in the data.
     values = [iter(inputs), iter(outputs)]
-    pairs = [[next(value) if name else None for name in names] for names, value in zip((node.input, node.output), values)]
+    pairs = [
+        [next(value) if name else None for name in names] for names, value in zip((node.input, node.output), values)
+    ]
     return Case(test.name, node.op_type, attributes, *pairs, test.rtol, test.atol, test.model)
 
 

@@ -65,8 +65,7 @@ def attention(a, q, k, v, attn_mask=None, past_key=None, past_value=None, valid=
     """Caches are joined here; windows, lengths and offsets become a mask."""
     flat = q.ndim == 3
     q, k, v = (
-        heads_last(x, a.get(heads))
-        for x, heads in ((q, "q_num_heads"), (k, "kv_num_heads"), (v, "kv_num_heads"))
+        heads_last(x, a.get(heads)) for x, heads in ((q, "q_num_heads"), (k, "kv_num_heads"), (v, "kv_num_heads"))
     )
     past = 0
     if past_key is not None:

@@ -115,7 +115,10 @@ def pytest_terminal_summary(terminalreporter) -> None:
             release = ""
         terminalreporter.section(f"conformance with {suite} {release}".strip())
         width = max(len(name) for name in lines) + 2
-        write(" " * width + "".join(f"{head:>17}" for head in ("ran", "passed", "of them partly", "inexpressible", "not yet")))
+        write(
+            " " * width
+            + "".join(f"{head:>17}" for head in ("ran", "passed", "of them partly", "inexpressible", "not yet"))
+        )
         for name in sorted(lines):
             line = lines[name]
             write(f"{name:<{width}}" + "".join(f"{count or '·':>17}" for count in _columns([line])))
@@ -126,4 +129,3 @@ def pytest_terminal_summary(terminalreporter) -> None:
         missing: Counter[str] = sum((line.not_yet for line in lines.values()), Counter())
         if missing:
             write("not yet in dlcore: " + ", ".join(f"{name} ({count})" for name, count in sorted(missing.items())))
-

@@ -140,7 +140,11 @@ LOSSES = {
         "poisson_nll",
         unreduced(F.poisson_nll_loss),
         lambda d: {"predictions": abs(d.normal(3, 2)), "targets": d.rng.poisson(3.0, (3, 2)).astype(float)},
-        [({"log_input": log, "full": full}, {"log_input": log, "full": full}) for log in (True, False) for full in (False, True)],
+        [
+            ({"log_input": log, "full": full}, {"log_input": log, "full": full})
+            for log in (True, False)
+            for full in (False, True)
+        ],
         fixed=("targets",),
     ),
     "gaussian_nll": per_element(

@@ -184,9 +184,7 @@ def test_max_unpool(tally, rng, draws):
         return Comparison(
             lambda x, indices: nn.max_unpool(x, indices, sizes),
             lambda x, indices: channels_last(
-                UNPOOL[count](
-                    channels_first(x), channels_first(indices), window, padding=padding, output_size=sizes
-                )
+                UNPOOL[count](channels_first(x), channels_first(indices), window, padding=padding, output_size=sizes)
             ),
             {"x": d.normal(*channels_last(pooled).shape), "indices": channels_last(indices).numpy()},
             d.dtype,

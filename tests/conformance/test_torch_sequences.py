@@ -35,7 +35,9 @@ def draw_recurrent(kind, d):
 
     def ours(x, h=None, c=None, lengths=None, **weights):
         params = [
-            getattr(layouts, f"{kind}_from_torch")(*(weights[leaf + suffix] for leaf in LEAVES if leaf + suffix in weights))
+            getattr(layouts, f"{kind}_from_torch")(
+                *(weights[leaf + suffix] for leaf in LEAVES if leaf + suffix in weights)
+            )
             for suffix in suffixes
         ]
         given = {} if lengths is None else {"lengths": jnp.asarray(lengths)}
@@ -98,7 +100,9 @@ def draw_attention(d):
     def theirs(q, k, v, mask=None, bias=None):
         q, k, v = (x.transpose(-2, -3) for x in (q, k, v))
         extra = mask if bias is None else bias.expand(whole)
-        y = F.scaled_dot_product_attention(q, k, v, extra, is_causal=kind == "causal", scale=scale, enable_gqa=shared > 1)
+        y = F.scaled_dot_product_attention(
+            q, k, v, extra, is_causal=kind == "causal", scale=scale, enable_gqa=shared > 1
+        )
         return y.transpose(-2, -3)
 
     return Comparison(
@@ -147,7 +151,9 @@ def draw_multi_head_attention(d):
     def ours(x, context=None, hidden=None, bias=None, **weights):
         kernels = weights.get("in_proj_weight")
         kernels = (
-            [weights[f"{part}_proj_weight"].T for part in "qkv"] if kernels is None else jnp.split(kernels.T, 3, axis=-1)
+            [weights[f"{part}_proj_weight"].T for part in "qkv"]
+            if kernels is None
+            else jnp.split(kernels.T, 3, axis=-1)
         )
         names = ("query", "key", "value")
         params = {name: {"kernel": kernel} for name, kernel in zip(names, kernels, strict=True)}

@@ -38,3 +38,14 @@ def test_gradients_are_the_outer_product_and_the_sum(rng):
     assert_close(grads["kernel"], np.asarray(x, np.float64).T @ dy, length=5, scale=3)
     assert_close(grads["bias"], np.asarray(dy, np.float64).sum(0), length=5, scale=3)
     assert_close(dx, np.asarray(dy, np.float64) @ np.asarray(w).T, length=2, scale=3)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_the_gradient_of_a_bias_is_summed_over_a_long_batch_in_float32(dtype):
+    x = jnp.zeros((10_002, 1), dtype)
+    params = {"kernel": jnp.zeros((1, 2), dtype), "bias": jnp.zeros(2, dtype)}
+    dy = jnp.full((10_002, 2), 0.01, dtype)
+    gradient = jax.jit(lambda params: jax.vjp(lambda params: nn.dense(params, x), params)[1](dy)[0])(params)["bias"]
+    assert gradient.dtype == dtype
+    expected = 10_002 * float(dy[0, 0])
+    assert float(gradient[0]) == pytest.approx(expected, rel=float(jnp.finfo(dtype).eps))

@@ -32,7 +32,6 @@ def check(rng, params, x, h, **options):
         ((4,), 3, 2, True, {"lengths": np.array([2, 0, 3, 1]), "reverse": True}),
         ((2, 2), 3, 4, True, {"lengths": np.array([[-5, 1], [100, 2]])}),
         ((1, 2), 1, 3, True, {"reset_after": False, "lengths": np.array([[1, 0]]), "reverse": True}),
-        ((2,), 0, 2, True, {}),
         ((2,), 0, 4, True, {"lengths": np.array([0, 3]), "reverse": True}),
     ],
 )
@@ -81,13 +80,12 @@ def test_lengths_are_as_good_as_cutting_and_reverse_starts_at_the_last_step_that
 def test_reverse_is_forward_on_the_flipped_sequence_flipped_back(rng):
     params, x = draw(rng, 3, (2,), 4, 2, 3)
     ys, h = nn.gru(params, x, reverse=True)
-    flipped, last = nn.gru(params, jnp.flip(x, 1))
+    flipped, last = nn.gru(params, np.flip(x, 1))
     assert_close(ys, np.flip(flipped, 1))
     assert_close(h, last)
 
 
-@pytest.mark.parametrize("d", [2, 4])
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(("reverse", "d"), [(False, 2), (True, 4)])
 def test_what_stands_past_the_lengths_reaches_neither_values_nor_gradients(rng, reverse, d):
     params, x = draw(rng, 3, (3,), 3, d, 3)
     lengths, h = jnp.array([1, 0, 2]), normal(rng, (3, 3))
@@ -111,25 +109,26 @@ def test_what_stands_past_the_lengths_reaches_neither_values_nor_gradients(rng, 
     assert np.isfinite(broken[0][1]).all()
 
 
-@pytest.mark.parametrize("dtype", ["int32", "uint32", "int8", "uint8", "int64"])
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "int64"])
 def test_lengths_are_integers_of_any_kind_and_are_clamped(rng, dtype, x64):
     params, x = draw(rng, 3, (3,), 2, 2, 3)
     limits = np.iinfo(dtype)
     lengths = np.array([limits.min, 1, limits.max], dtype)
-    ys, h = nn.gru(params, x, lengths=lengths)
+    ys, h = jax.jit(nn.gru)(params, x, lengths=lengths)
     wanted, last = through_time(gru_step, *wide((params, x)), (np.zeros((3, 3)),), lengths=lengths)
     assert_close(ys, wanted, length=8)
     assert_close(h, last[0], length=8)
     assert not h[0].any()
 
 
-@pytest.mark.parametrize("unroll", [2, 3, 7])
-def test_unrolling_changes_nothing(rng, unroll):
+def test_unrolling_changes_nothing(rng):
     params, x = draw(rng, 3, (2,), 5, 2, 3)
-    options = {"lengths": jnp.array([4, 5]), "reverse": True}
-    for found, want in zip(nn.gru(params, x, unroll=unroll, **options), nn.gru(params, x, **options), strict=True):
-        assert_close(found, want)
-    assert nn.gru(params, x[:, :0], unroll=unroll)[0].shape == (2, 0, 3)
+    run = jax.jit(partial(nn.gru, lengths=jnp.array([4, 5]), reverse=True), static_argnames="unroll")
+    want = run(params, x)
+    for unroll in (2, 7):
+        for found, other in zip(run(params, x, unroll=unroll), want, strict=True):
+            assert_close(found, other)
+    assert run(params, jnp.zeros((2, 0, 2)), unroll=2)[0].shape == (2, 0, 3)
 
 
 def test_the_state_is_float32_between_steps_in_half_precision():
@@ -152,11 +151,13 @@ def test_gates_stand_in_the_order_reset_update_new():
     assert_close(run(40.0, -40.0, 0.3), [np.tanh(1.3)])  # r = 1
 
 
-def test_each_gates_recurrent_kernel_starts_orthogonal_and_biases_at_zero(key):
-    params = nn.gru_init(key, 5, 4)
+def test_each_gates_recurrent_kernel_starts_orthogonal_and_biases_at_zero():
+    params = nn.gru_init(jax.random.key(3), 400, 4)
     assert {name: leaf.shape for name, leaf in params.items()} == {
-        "input_kernel": (5, 12), "recurrent_kernel": (4, 12), "input_bias": (12,), "recurrent_bias": (12,)
+        "input_kernel": (400, 12), "recurrent_kernel": (4, 12), "input_bias": (12,), "recurrent_bias": (12,)
     }  # fmt: skip
+    # The variance of the input is kept.
+    assert abs(np.asarray(params["input_kernel"]).var() * 400 - 1) < 0.1
     blocks = np.split(np.asarray(params["recurrent_kernel"]), 3, 1)
     for block in blocks:
         assert_close(block @ block.T, np.eye(4), length=4)
@@ -165,24 +166,19 @@ def test_each_gates_recurrent_kernel_starts_orthogonal_and_biases_at_zero(key):
     assert not params["recurrent_bias"].any()
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_init_draws_each_gate_by_itself_in_any_dtype(dtype, x64):
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_init_draws_each_gate_by_itself_in_any_dtype(dtype, x64, key):
     shapes = []
 
     def init(key, shape, dtype):
         shapes.append(shape)
-        return nn.initializers.normal()(key, shape, dtype)
+        return jnp.full(shape, len(shapes), dtype)
 
-    params = nn.gru_init(jax.random.key(1), 5, 4, input_kernel_init=init, use_bias=False, dtype=dtype)
-    assert shapes == [(5, 4)] * 3
-    assert {(name, str(leaf.dtype)) for name, leaf in params.items()} == {
-        ("input_kernel", dtype), ("recurrent_kernel", dtype)
-    }  # fmt: skip
-
-
-def test_the_input_kernel_keeps_the_variance_of_each_gates_input():
-    kernel = np.asarray(nn.gru_init(jax.random.key(3), 400, 30)["input_kernel"])
-    assert abs(kernel.var() * 400 - 1) < 0.1
+    params = nn.gru_init(key, 5, 4, input_kernel_init=init, recurrent_kernel_init=init, use_bias=False, dtype=dtype)
+    assert shapes == [(5, 4)] * 3 + [(4, 4)] * 3
+    assert sorted(params) == ["input_kernel", "recurrent_kernel"]
+    assert {str(leaf.dtype) for leaf in params.values()} == {dtype}
+    assert params["recurrent_kernel"][0].tolist() == [4] * 4 + [5] * 4 + [6] * 4
 
 
 @pytest.mark.parametrize("d", [2, 4])
@@ -196,9 +192,14 @@ def test_the_loop_carries_nothing_but_the_state(rng, d):
 def test_sequences_of_different_batches_are_mapped_and_scanned_over(rng):
     params, x = draw(rng, 3, (2, 3), 3, 2, 3)
     lengths = jnp.array([[1, 2, 3], [3, 0, 2]])
-    whole = nn.gru(params, x, lengths=lengths)
-    mapped = jax.vmap(jax.vmap(lambda x, length: nn.gru(params, x, lengths=length)))(x, lengths)
-    _, scanned = jax.lax.scan(lambda c, xs: (c, nn.gru(params, xs[0], lengths=xs[1])), None, (x, lengths))
+    one = lambda x, length: nn.gru(params, x, lengths=length)
+    whole, mapped, scanned = jax.jit(
+        lambda *data: (
+            one(*data),
+            jax.vmap(jax.vmap(one))(*data),
+            jax.lax.scan(lambda carry, xs: (carry, one(*xs)), None, data)[1],
+        )
+    )(x, lengths)
     for results in (mapped, scanned):
         for found, want in zip(results, whole, strict=True):
             assert_close(found, want, length=8)
