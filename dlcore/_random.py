@@ -1,4 +1,4 @@
-"""Random masks, drawn in one place, so that a layer and its derivation agree on them bit for bit."""
+"""Random masks and noise, drawn in one place, so that a layer and its derivation agree on them bit for bit."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from dlcore import _checks
 from dlcore._precision import compute_dtype
 from dlcore._typing import Array, DType, Key
 
-__all__ = ["keep_mask", "kept_share", "shared_shape", "traced"]
+__all__ = ["gumbel", "keep_mask", "kept_share", "normal", "shared_shape", "traced"]
 
 
 def keep_mask(function: str, key: Key, rate: Any, shape: tuple[int, ...]) -> Array | bool:
@@ -49,6 +50,27 @@ def traced(function: str, rate: Any) -> bool:
 def kept_share(rate: Any, dtype: DType) -> float | Array:
     """1 − rate: in double precision for a Python number, since 1 − 0.999 has lost digits in single; else in `dtype`."""
     return 1 - jnp.asarray(rate, dtype) if isinstance(rate, (jax.Array, np.ndarray)) else 1.0 - float(rate)
+
+
+def normal(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
+    """Standard normal noise, the same for every dtype, compiled or not.
+
+    `jax.random.normal` draws other numbers in float64, and rounds float32 ones as the compiler likes. Here the uniform
+    number is an odd multiple of 2⁻²⁴ in (−1, 1), exact in float32, and only its transform is rounded, in `dtype`.
+    """
+    whole = (jax.random.bits(key, shape, jnp.uint32) >> 8).astype(jnp.int32)
+    uniform = (2 * whole + (1 - 2**24)).astype(dtype) * 2.0**-24
+    return lax.erf_inv(uniform) * np.sqrt(2).item()
+
+
+def gumbel(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
+    """Gumbel noise −log(−log(1 − v)), the same for every dtype, compiled or not, between −2.9 and 22.9.
+
+    v is exact in float32, with 24 digits wherever it is small: events of probability 2⁻³² come at their rate, which
+    `jax.random.gumbel` has only from two draws a number.
+    """
+    v = (jax.random.bits(key, shape, jnp.uint32).astype(jnp.float32) + 0.5) * 2.0**-32
+    return -jnp.log(-jnp.log1p(-jnp.minimum(v, 1 - 2.0**-24).astype(dtype)))
 
 
 def shared_shape(function: str, x: Array, axes: Sequence[int]) -> tuple[int, ...]:

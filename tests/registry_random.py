@@ -78,7 +78,9 @@ def draw_sparsemax(d):
 def draw_sampled_softmax(d):
     examples, width, count = (*d.lead(), *d.shape(0, 1)), d.size(), d.size()
     leaves = {"kernel": (width, count)} | ({"bias": (count,)} if d.choose(True, False) else {})
-    hits, sampler = d.options(remove_accidental_hits=(False,)), d.options(sampler=("uniform",))
+    # One class that is counted twice: a constant, whose derivative is rounding alone.
+    hits = d.options(remove_accidental_hits=(False,)) if count > 1 else {}
+    sampler = d.options(sampler=("uniform",))
 
     def make(rng, dtype):
         params = {name: normal(rng, dtype, *shape) for name, shape in leaves.items()}

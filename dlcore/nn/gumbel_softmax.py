@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from dlcore import _checks
 from dlcore._precision import compute_dtype
+from dlcore._random import gumbel
 from dlcore._typing import Array, ArrayLike, Key
 from dlcore.nn.softmax import peak, shift, softmax
 
@@ -32,9 +32,9 @@ def gumbel_softmax(
         one: the straight-through estimator.
 
     Returns:
-      y in the shape and dtype of `x`, computed in float32 or wider, with noise in float32. An entry of −inf is never
-      drawn; entries of +inf share the draw evenly; a slice with nothing but −inf gives zeros. NaN makes its own slice
-      NaN.
+      y in the shape and dtype of `x`, computed in float32 or wider; one key gives the same g in every dtype. An entry
+      of −inf is never drawn; entries of +inf share the draw evenly; a slice with nothing but −inf gives zeros. NaN
+      makes its own slice NaN.
 
     Raises:
       ValueError: if `key` is None, `axis` is none of `x`, or `temperature` is not positive.
@@ -67,9 +67,7 @@ def gumbel_softmax(
     scores = values.astype(compute_dtype(values.dtype))
     # Shifted before the noise is added, which large scores would swallow, and which decides between several +inf.
     scores = shift(scores, peak(scores, index))
-    # In float32 for every dtype: the same key means the same draw. "high" draws classes rarer than 2⁻²³ as well.
-    noise = jax.random.gumbel(key, values.shape, jnp.float32, mode="high")
-    scores = scores + noise.astype(scores.dtype)
+    scores = scores + gumbel(key, values.shape, scores.dtype)
     soft = softmax(scores, axis=index, temperature=tau)
     if not hard or values.shape[index] == 0:
         return soft.astype(values.dtype)

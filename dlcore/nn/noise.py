@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from dlcore import _checks
 from dlcore._precision import compute_dtype
-from dlcore._random import keep_mask, kept_share, shared_shape, traced
+from dlcore._random import keep_mask, kept_share, normal, shared_shape, traced
 from dlcore._typing import Array, ArrayLike, Key
 from dlcore.nn.dropout import masked
 
@@ -31,8 +31,9 @@ def gaussian_dropout(key: Key, x: ArrayLike, *, rate: float | Array) -> Array:
         the σ² of Srivastava et al. is rate / (1 − rate).
 
     Returns:
-      y in the shape and dtype of `x`; ε is drawn in float32. At `rate=0` it is `x`. At `rate=1` the variance is
-      infinite and y says nothing about `x`: it is zeros, as `dropout`'s, never NaN. (Keras divides by zero there.)
+      y in the shape and dtype of `x`; one key gives the same ε in every dtype. At `rate=0` it is `x`. At `rate=1` the
+      variance is infinite and y says nothing about `x`: it is zeros, as `dropout`'s, never NaN. (Keras divides by zero
+      there.)
 
     Raises:
       ValueError: if `key` is None, or `rate` is outside [0, 1].
@@ -63,9 +64,7 @@ def gaussian_dropout(key: Key, x: ArrayLike, *, rate: float | Array) -> Array:
         # Two wheres: neither end may reach the root or the quotient, whose derivatives are infinite there.
         end = (p == 0) | (kept == 0)
         deviation, nothing = jnp.where(end, 0, jnp.sqrt(jnp.where(end, 0.5, p) / jnp.where(end, 0.5, kept))), kept == 0
-    # In float32 for every dtype: the same key means the same noise.
-    noise = jax.random.normal(key, values.shape, jnp.float32).astype(dtype)
-    y = (values.astype(dtype) * (1 + deviation * noise)).astype(values.dtype)
+    y = (values.astype(dtype) * (1 + deviation * normal(key, values.shape, dtype))).astype(values.dtype)
     return y if nothing is None else jnp.where(nothing, 0, y)
 
 

@@ -34,7 +34,7 @@ def rotary_embedding(x: ArrayLike, positions: ArrayLike, *, base: float = 10_000
         other. ONNX has both, under this name.
 
     Returns:
-      y in the shape and dtype of `x`; computed in float32 or wider. Angles are right to about 10⁻⁷ at positions of
+      y in the shape and dtype of `x`; computed in float32 or wider. Angles are right to a few 10⁻⁷ at positions of
       millions too: a product in float32, as other libraries have it, is off by 0.06 at a million. To turn only the
       first features, pass `x[..., :d]` and join the rest behind.
 

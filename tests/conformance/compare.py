@@ -1,7 +1,7 @@
 """One comparison with a library that differentiates by PyTorch: values, and the gradients of every array.
 
-The library computes in float64, on arrays that are rounded to dlcore's dtype first: the whole difference is dlcore's, and
-the tolerance is that of its dtype alone (tests/tolerance.py). With Keras on PyTorch it is the same.
+The library computes in float64, on arrays that are rounded to dlcore's dtype first: the whole difference is dlcore's,
+and the tolerance is that of its dtype alone (tests/tolerance.py). With Keras on PyTorch it is the same.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def channels_first(x: torch.Tensor) -> torch.Tensor:
 def channels_last(y: torch.Tensor) -> torch.Tensor:
     """PyTorch's (N, C, …) to (N, …, C)."""
     if y.requires_grad:
-        # PyTorch 2.13's instance and group normalisation mistake a cotangent that is a transposed view, for one example:
-        # the gradient of the offset is then not the sum of the cotangent.
+        # PyTorch 2.13's instance and group normalisation mistake a cotangent that is a transposed view, for one
+        # example: the gradient of the offset is then not the sum of the cotangent.
         y.register_hook(torch.Tensor.contiguous)
     return y.movedim(1, -1)

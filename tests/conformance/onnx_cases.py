@@ -37,7 +37,8 @@ def collect() -> dict[str, list[Case]]:
     The same data come again as graphs in which the operator is expanded into others (`…_expanded`): those test the
     expansion, and are left out.
     """
-    state = np.random.get_state()  # noqa: NPY002: the cases seed NumPy's global generator
+    # The cases seed NumPy's global generator.
+    state = np.random.get_state()  # noqa: NPY002
     try:
         with warnings.catch_warnings():
             # Made while ONNX computes expected values of casts, reductions and divisions by zero.
@@ -67,7 +68,8 @@ def _one_node(test) -> Case:
     # Absent ones have an empty name, and no value in the data.
     values = [iter(inputs), iter(outputs)]
     pairs = [
-        [next(value) if name else None for name in names] for names, value in zip((node.input, node.output), values)
+        [next(value) if name else None for name in names]
+        for names, value in zip((node.input, node.output), values, strict=True)
     ]
     return Case(test.name, node.op_type, attributes, *pairs, test.rtol, test.atol, test.model)
 

@@ -54,8 +54,9 @@ NOT_OURS: dict[str, str] = {
         ArgMax ArgMin CumProd CumSum Det Einsum ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean
         ReduceMin ReduceProd ReduceSum ReduceSumSquare TopK""",
     "shapes, indices and control flow, which are JAX's": """
-        CenterCropPad Compress Concat Constant ConstantOfShape DepthToSpace Expand EyeLike Flatten GatherElements GatherND
-        Identity If Loop NonZero OneHot OptionalGetElement OptionalHasElement Pad Range Reshape ReverseSequence Scan
+        CenterCropPad Compress Concat Constant ConstantOfShape DepthToSpace Expand EyeLike Flatten GatherElements
+        GatherND Identity If Loop NonZero OneHot OptionalGetElement OptionalHasElement Pad Range Reshape
+        ReverseSequence Scan
         Scatter ScatterElements ScatterND SequenceInsert SequenceMap Shape Size Slice SpaceToDepth Split SplitToSequence
         Squeeze TensorScatter Tile Transpose Trilu Unique Unsqueeze""",
     "signals and images": """

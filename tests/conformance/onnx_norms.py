@@ -9,7 +9,7 @@ from tests.conformance.ours import nn
 
 
 def batch_norm(a, x, scale, offset, mean, var):
-    """ONNX keeps the biased variance as the running one; dlcore, as PyTorch, the unbiased: n / (n − 1) times as much."""
+    """ONNX keeps the biased variance as the running one; dlcore, as PyTorch, the unbiased, n / (n − 1) times it."""
     params, state, epsilon = {"scale": scale, "offset": offset}, nn.BatchNormState(mean, var), a.get("epsilon", 1e-5)
     if not a.get("training_mode"):
         return first(nn.batch_norm_eval(params, state, last(x), epsilon=epsilon))

@@ -135,7 +135,7 @@ def flex_attention(a, q, k, v):
 
 
 def rotary_embedding(a, x, cos, sin, positions=None):
-    """The cases' tables are random numbers, not cosines of an angle: each pair of features is turned and stretched alone.
+    """The cases' tables are random numbers, not cosines of an angle: each pair of features is turned, and stretched.
 
     A pair is an embedding of two features, whose angle is its position.
     """

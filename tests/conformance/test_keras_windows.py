@@ -71,10 +71,8 @@ def draw_conv_transpose(d):
     theirs = compared.theirs
     # PyTorch cannot differentiate some transposed views of a kernel: it gets one that is contiguous once Keras
     # has transposed it.
-    compared.theirs = lambda x, kernel, **bias: theirs(
-        x=x, kernel=kernel.movedim((-1, -2), (0, 1)).clone(memory_format=torch.contiguous_format).movedim((0, 1), (-1, -2)),
-        **bias,
-    )  # fmt: skip
+    stored = lambda w: w.movedim((-1, -2), (0, 1)).clone(memory_format=torch.contiguous_format)
+    compared.theirs = lambda x, kernel, **bias: theirs(x=x, kernel=stored(kernel).movedim((0, 1), (-1, -2)), **bias)
     return compared
 
 

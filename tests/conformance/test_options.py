@@ -14,8 +14,9 @@ from tests.conformance.keras_layers import keras
 
 # Options that are not drawn, and why.
 OTHERWISE = {
-    "of another kind: where and in which dtype, names, what draws the weights": """device dtype inplace size_average reduce _weight _freeze
-        sparse weights name seed kwargs data_format flash_attention use_cudnn lora_rank lora_alpha quantization_config
+    "of another kind: where and in which dtype, names, what draws the weights": """device dtype inplace size_average
+        reduce _weight _freeze sparse weights name seed kwargs data_format flash_attention use_cudnn lora_rank
+        lora_alpha quantization_config
         unit_forget_bias synchronized mode""",
     "another call beside it": """activation recurrent_activation num_layers return_sequences return_state merge_mode
         backward_layer mask_zero return_indices""",

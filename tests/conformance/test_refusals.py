@@ -81,11 +81,9 @@ CALLS = {
 def test_a_habit_is_refused(meant):
     argument, call = CALLS[meant]
     try:
-        call()
+        with pytest.raises((ValueError, TypeError)) as refused:
+            call()
     except NotYetError:
         return
-    except (ValueError, TypeError) as error:
-        assert f"`{argument}`" in str(error), str(error)
-        assert str(error).startswith("dlcore."), str(error)
-    else:
-        pytest.fail("nothing was refused")
+    assert str(refused.value).startswith("dlcore.")
+    assert f"`{argument}`" in str(refused.value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 
 from tests.conformance.compare import Comparison, channels_first, channels_last, check_all
 from tests.conformance.ours import layouts, nn

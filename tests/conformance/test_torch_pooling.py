@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 
 from tests.conformance.compare import Comparison, channels_first, channels_last, check_all
 from tests.conformance.ours import nn

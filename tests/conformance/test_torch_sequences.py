@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from tests.conformance.compare import Comparison, check_all
@@ -25,7 +25,8 @@ def draw_recurrent(kind, d):
     shapes = ((gates * features, inside), (gates * features, features), (gates * features,), (gates * features,))
     arrays = {"x": d.normal(batch, time, inside)}
     for suffix in suffixes:
-        arrays |= {leaf + suffix: d.normal(*shape) for leaf, shape in list(zip(LEAVES, shapes))[: 4 if bias else 2]}
+        named = list(zip(LEAVES, shapes, strict=True))[: 4 if bias else 2]
+        arrays |= {leaf + suffix: d.normal(*shape) for leaf, shape in named}
     if start:
         arrays |= {name: d.normal(len(suffixes), batch, features) for name in ("h", "c")[: 1 + (kind == "lstm")]}
     if packed:
