@@ -55,6 +55,7 @@ def test_the_gradient_is_proven_in_reverse_and_forward_mode(entry, data):
     properties.gradients_are_proven(*drawn(data, entry))
 
 
+@pytest.mark.slow
 @every(SMOOTH)
 @given(data=st.data())
 def test_the_gradient_is_proven_at_zeros_constants_and_ties(entry, data):

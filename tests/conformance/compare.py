@@ -15,13 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
+from tests.conformance.compiling import compiler_options
 from tests.tolerance import assert_close
 
 # float32 and float64 come twice as often as each half precision.
 DTYPES = ("float64", "float32", "bfloat16", "float32", "float64", "float16")
-# Compiling is most of what a comparison costs. Two in three are compiled with XLA's quickest back end; the meaning of a
-# program is the same, and that optimised code computes it is what tests/properties.py tests.
-QUICK = {"xla_backend_optimization_level": 0}
 
 
 @dataclass
@@ -69,14 +67,14 @@ class Comparison:
         shapes = ", ".join(f"{name} {a.dtype.kind}{list(a.shape)}" for name, a in self.arrays.items())
         return f"{self.dtype}, {shapes}, " + ", ".join(f"{name}={value!r}" for name, value in self.options.items())
 
-    def check(self, rng: np.random.Generator, *, quick: bool = True) -> None:
+    def check(self, d: Draw) -> None:
         with jax.enable_x64(self.dtype == "float64"):
             floats, whole, tensors = self._arrays()
             expected = leaves(self.theirs(**tensors))
             smooth = [y for y in expected if y.is_floating_point()]
             # What the library does not differentiate, as running statistics, gets no cotangent.
-            dys = [jnp.asarray(rng.standard_normal(y.shape) * y.requires_grad, self.dtype) for y in smooth]
-            found, discrete, gradients = self._run(floats, whole, dys, quick)
+            dys = [jnp.asarray(d.normal(*y.shape) * y.requires_grad, self.dtype) for y in smooth]
+            found, discrete, gradients = self._run(floats, whole, dys, compiler_options(d.index))
             length = max(a.size for a in (*self.arrays.values(), *found))
             for index, (y, right) in enumerate(zip(found, smooth, strict=True)):
                 self._close(f"value {index}", y, right, length)
@@ -111,7 +109,7 @@ class Comparison:
                 tensors[name] = torch.from_numpy(np.array(value, order="C"))
         return floats, whole, tensors
 
-    def _run(self, floats: dict, whole: dict, dys: list, quick: bool) -> tuple[list, list, dict]:
+    def _run(self, floats: dict, whole: dict, dys: list, options: dict) -> tuple[list, list, dict]:
         fixed = {name: a for name, a in floats.items() if name in self.fixed}
         moving = {name: a for name, a in floats.items() if name not in self.fixed}
 
@@ -127,7 +125,7 @@ class Comparison:
             assert shapes[0] == shapes[1], f"shapes {shapes[0]}, expected {shapes[1]}"
             return found, discrete, pull(dys)[0]
 
-        return jax.jit(run, compiler_options=QUICK if quick else None)(moving, fixed, dys)
+        return jax.jit(run, compiler_options=options)(moving, fixed, dys)
 
     def _close(
         self, what: str, actual: jax.Array, expected: torch.Tensor, length: int, scale: float | None = None
@@ -157,7 +155,7 @@ def check_all(line, rng, count: int, draw: Callable[[Draw], Comparison]) -> None
     for d in drawn(rng, count):
         comparison = draw(d)
         with line.case(f"configuration {d.index}: {comparison}"):
-            comparison.check(d.rng, quick=d.index % 3 != 0)
+            comparison.check(d)
 
 
 def channels_first(x: torch.Tensor) -> torch.Tensor:

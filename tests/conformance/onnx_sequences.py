@@ -6,24 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tests.conformance.ours import nn
-
-# dlcore's gates, in their order, by their place in ONNX' order.
-GATES = {"rnn": (0,), "gru": (1, 0, 2), "lstm": (0, 2, 3, 1)}
-
-
-def params_of(kind, w, r, bias):
-    """One direction's (gates · features, in) matrices as params."""
-
-    def gates(matrix):
-        parts = jnp.split(matrix, len(GATES[kind]))
-        return jnp.concatenate([parts[place] for place in GATES[kind]]).T
-
-    params = {"input_kernel": gates(w), "recurrent_kernel": gates(r)}
-    if bias is None:
-        return params
-    into, again = jnp.split(bias, 2)
-    return params | {"input_bias": gates(into), "recurrent_bias": gates(again)}
+from tests.conformance.ours import layouts, nn
 
 
 def recurrent(kind):
@@ -31,10 +14,10 @@ def recurrent(kind):
         if peepholes is not None:
             raise ValueError("peepholes")
         direction = a.get("direction", "forward")
-        run = getattr(nn, kind)
+        run, params_of = getattr(nn, kind), getattr(layouts, f"{kind}_from_onnx")
         options = {"reset_after": bool(a.get("linear_before_reset", 0))} if kind == "gru" else {}
         batch_first = x if a.get("layout") else jnp.swapaxes(x, 0, 1)
-        directions = [params_of(kind, w[d], r[d], None if bias is None else bias[d]) for d in range(w.shape[0])]
+        directions = [params_of(w[d], r[d], None if bias is None else bias[d]) for d in range(w.shape[0])]
         if lengths is not None:
             options["lengths"] = lengths
         if h is not None:

@@ -8,12 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tests.conformance.onnx_cases import first, last, pairs
-from tests.conformance.ours import nn
-
-
-def kernel_of(w):
-    """(out, in // groups, *window) to (*window, in // groups, out); for the transposed, in and out change places."""
-    return jnp.moveaxis(w, (0, 1), (-1, -2))
+from tests.conformance.ours import layouts, nn
 
 
 def geometry(a, count):
@@ -28,7 +23,7 @@ def geometry(a, count):
 
 
 def conv(a, x, w, bias=None):
-    params = {"kernel": kernel_of(w)} | ({} if bias is None else {"bias": bias})
+    params = {"kernel": layouts.conv_kernel_from_torch(w)} | ({} if bias is None else {"bias": bias})
     return first(nn.conv(params, last(x), groups=a.get("group", 1), **geometry(a, x.ndim - 2)))
 
 
@@ -44,7 +39,7 @@ def conv_transpose(a, x, w, bias=None):
         # A result larger than the full one is padded, at its end.
         extra = [more + max(-m, 0) for more, m in zip(extra, much, strict=True)]
         options["padding"] = tuple((max(m, 0) // 2, max(m, 0) - max(m, 0) // 2) for m in much)
-    params = {"kernel": kernel_of(w)} | ({} if bias is None else {"bias": bias})
+    params = {"kernel": layouts.conv_transpose_kernel_from_torch(w)} | ({} if bias is None else {"bias": bias})
     y = nn.conv_transpose(params, last(x), groups=a.get("group", 1), output_padding=tuple(extra), **options)
     return first(y)
 
@@ -52,7 +47,7 @@ def conv_transpose(a, x, w, bias=None):
 def causal_conv_with_state(a, x, w, bias=None, past=None):
     """A depthwise causal convolution that goes on from the inputs it saw last."""
     steps = w.shape[-1] - 1
-    params = {"kernel": kernel_of(w)} | ({} if bias is None else {"bias": bias})
+    params = {"kernel": layouts.conv_kernel_from_torch(w)} | ({} if bias is None else {"bias": bias})
     if past is None:
         y = nn.conv(params, last(x), padding="CAUSAL", groups=x.shape[1])
         past = jnp.zeros((*x.shape[:2], steps), x.dtype)

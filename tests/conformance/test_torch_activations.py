@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from tests.conformance.compare import Comparison, check_all
-from tests.conformance.ours import nn
+from tests.conformance.ours import layouts, nn
 
 SUITE = "PyTorch"
 
@@ -91,16 +91,33 @@ def test_prelu(tally, rng, draws):
 def test_dense(tally, rng, draws):
     def draw(d):
         batch, inside, out, bias = d.pick((), (3,), (2, 3)), d.size(1, 5), d.size(1, 5), d.flag()
-        arrays = {"x": d.normal(*batch, inside), "kernel": d.normal(inside, out)}
+        arrays = {"x": d.normal(*batch, inside), "weight": d.normal(out, inside)}
         arrays |= {"bias": d.normal(out)} if bias else {}
         return Comparison(
-            lambda x, **params: nn.dense(params, x),
-            lambda x, kernel, bias=None: F.linear(x, kernel.T, bias),
+            lambda x, weight, **bias: nn.dense({"kernel": layouts.dense_kernel_from_torch(weight)} | bias, x),
+            lambda x, weight, bias=None: F.linear(x, weight, bias),
             arrays,
             d.dtype,
         )
 
     check_all(tally("dense"), rng, draws, draw)
+
+
+def test_dense_after_an_image(tally, rng, draws):
+    """PyTorch flattens (channels, height, width), dlcore (height, width, channels): the rows of the kernel move."""
+
+    def draw(d):
+        image = d.size(1, 3), d.size(1, 3), d.size(1, 3)
+        size = image[0] * image[1] * image[2]
+
+        def ours(x, weight):
+            kernel = layouts.dense_kernel_from_torch(weight, flattened=image)
+            return nn.dense({"kernel": kernel}, layouts.channels_last(x).reshape(2, size))
+
+        arrays = {"x": d.normal(2, *image), "weight": d.normal(3, size)}
+        return Comparison(ours, lambda x, weight: F.linear(x.flatten(1), weight), arrays, d.dtype)
+
+    check_all(tally("dense, of a flattened image"), rng, min(draws, 12), draw)
 
 
 def test_embedding(tally, rng, draws):

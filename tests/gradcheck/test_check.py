@@ -62,6 +62,7 @@ def test_a_wrong_element_is_named_with_both_values(rng):
     assert leaf.order == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [5, 20_000])
 def test_the_wrong_element_is_found_among_many(size, rng):
     place = int(rng.integers(size))
@@ -270,6 +271,7 @@ def test_settings_of_the_user_do_not_matter():
             assert gradcheck.check(jnp.log, jnp.array([1e-3, 1.0])).passed
 
 
+@pytest.mark.slow
 def test_many_outputs_are_summed_in_groups_and_an_error_in_one_is_still_found(rng):
     size = 200_003
     x = jnp.asarray(rng.uniform(0.5, 1.0, 3))

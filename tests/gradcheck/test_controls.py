@@ -73,6 +73,7 @@ def right(function, leaves, mode):
     return tuple(values_and_jacobian(function, arrays(args), mode))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_planted_derivatives_differ_and_values_do_not(kind, request, x64):
     for control in sample([each for each in controls() if each.kind == kind], request.config):

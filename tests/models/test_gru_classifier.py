@@ -38,7 +38,7 @@ def test_both_directions_stand_side_by_side(rng, key):
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_what_follows_a_sequences_end_does_not_matter(bidirectional, rng, key):
-    net = models.gru_classifier(3, features=(4, 4), bidirectional=bidirectional)
+    net = models.gru_classifier(3, features=(4,), bidirectional=bidirectional)
     x, lengths = draw(rng, 3, 5, 2), jnp.array([5, 2, 3], jnp.int32)
     params, state = net.init(key, (x, lengths))
     whole, _ = net.apply(params, state, (x, lengths), key=None, train=False)
