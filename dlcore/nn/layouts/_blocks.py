@@ -87,7 +87,8 @@ def from_flax(name: str, gates: tuple[str, ...], params: Any) -> dict[str, Array
     biased = any("bias" in parts[part] for part in wanted)
     result = {}
     for side, leaf, rows in (("i", "input", (*kernels["i"].shape, 0)[0]), ("h", "recurrent", f)):
-        blocks, biases = [], []
+        blocks: list[Array] = []
+        biases: list[Array] = []
         for gate in gates:
             part = parts[f"{side}{gate}"]
             bias = part["bias"] if "bias" in part else jnp.zeros(f, kernels["h"].dtype)

@@ -89,7 +89,7 @@ def dense_kernel_from_torch(weight: ArrayLike, *, flattened: Sequence[int] | Non
     matrix = _kernel(name, "weight", weight, "(out, in)", 2, exactly=True)
     if flattened is None:
         return matrix.T
-    if not isinstance(flattened, Sequence) or isinstance(flattened, str):
+    if not isinstance(flattened, Sequence):
         raise _checks.type_error(
             name, "flattened", _checks.describe(flattened), "a tuple of ints", "(channels, height, width) for an image."
         )
