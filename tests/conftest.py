@@ -2,6 +2,7 @@
 
 import os
 import zlib
+from pathlib import Path
 
 # Several devices on one CPU, so that sharding is really tested; it must be said before JAX starts.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
@@ -26,6 +27,8 @@ EXPECTED_SKIPS: dict[str, str] = {}
 # Of the tests marked slow, one in so many runs by default; `--all` runs them all.
 SLOW_SAMPLE = 4
 LEFT_OUT = pytest.StashKey[int]()
+# Beyond so many bytes a process forgets what it has compiled.
+MEMORY = 3 * 2**30
 
 
 def pytest_addoption(parser):
@@ -96,9 +99,17 @@ def pytest_runtest_setup(item):
 
 
 def pytest_runtest_teardown(item):
-    """In a long run, compiled code of shapes that do not come again would fill the memory."""
-    if item.config.getoption("--examples") > 10 and hypothesis.is_hypothesis_test(getattr(item, "obj", None)):
+    """Compiled code of shapes that do not come again would fill the memory."""
+    if resident() > MEMORY:
         jax.clear_caches()
+
+
+def resident():
+    """The memory that this process holds, in bytes; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 @pytest.fixture

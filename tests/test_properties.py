@@ -1,7 +1,8 @@
 """Every enrolled function, on drawn shapes, batch axes, windows and options, through every property.
 
 `--examples N` draws N cases for each test (two by default, since each new shape compiles anew), `--seed` chooses them,
-and `--all` runs every slow test rather than a sample. tests/properties.py says what each property is.
+and `--all` runs every slow test rather than a sample: by default each function's gradient is proven and its ways of
+running are compared, and a quarter of the rest is tried. tests/properties.py says what each property is.
 """
 
 import dataclasses
@@ -43,6 +44,7 @@ def test_compiled_eager_mapped_and_looped_over_give_one_result_and_one_gradient(
     properties.ways_of_running_agree(*drawn(data, entry))
 
 
+@pytest.mark.slow
 @every([entry for entry in DRAWN if entry.dtypes])
 @given(data=st.data())
 def test_every_dtype_is_kept_and_near_float64_in_values_and_gradients(entry, data):
@@ -70,12 +72,14 @@ def test_the_second_derivative_is_proven(entry, data):
     properties.gradients_are_proven(*drawn(data, entry, largest=3), order=2)
 
 
+@pytest.mark.slow
 @every(SMOOTH)
 @given(data=st.data())
 def test_zeros_ties_large_tiny_and_infinite_values_do_no_harm(entry, data):
     properties.awkward_values_do_no_harm(*drawn(data, entry))
 
 
+@pytest.mark.slow
 @every([entry for entry in DRAWN if entry.batched and entry.empty])
 @given(data=st.data())
 def test_an_empty_batch_gives_an_empty_result_and_zero_gradients(entry, data):

@@ -42,5 +42,5 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture
 def draws(request):
-    """How many configurations to draw for a function: twelve for each of `--examples`."""
-    return 12 * request.config.getoption("--examples")
+    """How many configurations to draw for a function: four for each of `--examples`."""
+    return 4 * request.config.getoption("--examples")

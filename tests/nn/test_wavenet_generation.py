@@ -25,9 +25,9 @@ def loud(rng, dtype, config):
     """Parameters whose logits change much with the past, so that a wrong past changes the draws."""
     params = random_params(rng, dtype, config)
     params["embedding"]["kernel"] *= 4
-    params["skip"]["kernel"] *= 2
+    params["skip"]["kernel"] *= 2 * config.stacks * config.layers_per_stack
     # Open rectifiers, and no class that is best whatever came before.
-    params["hidden"]["bias"] += 3
+    params["hidden"] = {"kernel": 4 * params["hidden"]["kernel"], "bias": abs(params["hidden"]["bias"])}
     kernel = params["logits"]["kernel"]
     params["logits"] = {"kernel": kernel - kernel.mean(0, keepdims=True), "bias": 0 * params["logits"]["bias"]}
     return params
