@@ -56,6 +56,7 @@ def test_hessian_vector_products_exist_and_are_finite(entry, rng, x64):
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(products))
 
 
+@pytest.mark.slow
 @every([entry for entry in ENTRIES if entry.smooth and entry.batched])
 @pytest.mark.parametrize("over", ["scan", "shard_map"])
 def test_values_and_gradients_inside_a_scan_and_on_several_devices(entry, over, rng):
