@@ -8,7 +8,8 @@ python -m benchmarks.wavenet_generation
 
 from __future__ import annotations
 
-import time
+import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from benchmarks.timing import store
+from benchmarks.timing import race, store
 from dlcore import nn
 from dlcore.nn.wavenet.config import Conditions
 from dlcore.nn.wavenet.generation import draw
@@ -27,7 +28,6 @@ from dlcore.nn.wavenet.network import network
 DEPTHS = ((1, 2), (1, 4), (1, 6), (1, 8), (1, 10), (1, 12), (2, 10), (3, 10))
 NAIVE_UP_TO = 12
 BATCHES = (1, 128)
-ROUNDS = 7
 
 
 @partial(jax.jit, static_argnames=("config", "length"))
@@ -42,38 +42,35 @@ def naive(key: Any, params: Any, config: nn.WaveNetConfig, length: int, prompt: 
     return lax.scan(step, prompt, jnp.arange(length, dtype=jnp.int32))[1].T
 
 
-def microseconds(run: Any, length: int) -> float:
-    """The median time of one step, after one call that compiles."""
-    jax.block_until_ready(run())
-    series = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        jax.block_until_ready(run())
-        series.append((time.perf_counter() - start) / length)
-    return float(np.round(1e6 * np.median(series), 2))
-
-
 def measure(stacks: int, layers: int, batch: int) -> dict[str, Any]:
     config = nn.WaveNetConfig(stacks=stacks, layers_per_stack=layers)
     reach = nn.receptive_field(config)
     params = nn.wavenet_init(jax.random.key(0), config)
     prompt = jax.random.randint(jax.random.key(1), (batch, reach), 0, config.classes, jnp.int32)
     key = jax.random.key(2)
-    length = max(64, 4096 // batch)
-    cached = jax.jit(nn.wavenet_generate, static_argnames=("config", "length"))
-    row: dict[str, Any] = {"stacks": stacks, "layers": stacks * layers, "receptive_field": reach, "batch": batch}
-    few = max(8, 4096 // reach)
-    if batch == 1 and stacks * layers <= NAIVE_UP_TO:
-        # Behind a prompt of one receptive field, both read the same tokens.
-        both = naive(key, params, config, 8, prompt), cached(key, params, config, 8, prompt=prompt)
-        assert (both[0] == both[1]).all()
-        row["naive"] = microseconds(lambda: naive(key, params, config, few, prompt), few)
+    generate = jax.jit(nn.wavenet_generate, static_argnames=("config", "length"))
     # One token of the prompt, so that nothing but steps is measured.
     last = prompt[:, -1:]
-    row["cached"] = microseconds(lambda: cached(key, params, config, length, prompt=last), length)
-    row["cached_samples_per_second"] = round(1e6 * batch / row["cached"])
-    if "naive" in row:
-        row["ratio"] = round(row["naive"] / row["cached"], 2)
+    lengths = {"cached": max(64, 4096 // batch)}
+    rivals: dict[str, Callable[[], Any]] = {
+        "cached": lambda: generate(key, params, config, lengths["cached"], prompt=last)
+    }
+    if batch == 1 and stacks * layers <= NAIVE_UP_TO:
+        # Behind a prompt of one receptive field, both read the same tokens.
+        both = naive(key, params, config, 8, prompt), generate(key, params, config, 8, prompt=prompt)
+        assert (both[0] == both[1]).all()
+        lengths["naive"] = max(8, 4096 // reach)
+        rivals["naive"] = lambda: naive(key, params, config, lengths["naive"], prompt)
+    times = race(rivals, ())
+    row: dict[str, Any] = {"stacks": stacks, "layers": stacks * layers, "receptive_field": reach, "batch": batch}
+    row["microseconds_a_step"] = {
+        name: {part: round(1e3 * value / lengths[name], 2) for part, value in series.items()}
+        for name, series in times.items()
+    }
+    medians = {name: series["median"] for name, series in row["microseconds_a_step"].items()}
+    row["cached_samples_per_second"] = round(1e6 * batch / medians["cached"])
+    if "naive" in medians:
+        row["ratio"] = round(medians["naive"] / medians["cached"], 2)
     print(row, flush=True)
     return row
 
@@ -85,24 +82,21 @@ def exponent(x: list[float], y: list[float]) -> float:
 
 def main() -> None:
     rows = [measure(stacks, layers, batch) for batch in BATCHES for stacks, layers in DEPTHS]
-    one = [row for row in rows if row["batch"] == 1]
     # A step has a part that no layer adds to; the growth is that of the deeper half.
-    deep = [row for row in one if row["layers"] >= 6]
-    slow = [row for row in deep if "naive" in row]
+    deep = [row for row in rows if row["batch"] == 1 and row["layers"] >= 6]
+    slow = [row for row in deep if "ratio" in row]
+
+    def growth(form: str, chosen: list[dict[str, Any]], *over: str) -> float:
+        times = [row["microseconds_a_step"][form]["median"] for row in chosen]
+        return exponent([math.prod(row[name] for name in over) for row in chosen], times)
+
     exponents = {
-        "cached, time a sample over layers": exponent([r["layers"] for r in deep], [r["cached"] for r in deep]),
-        "cached, time a sample over the receptive field, one stack": exponent(
-            [r["receptive_field"] for r in slow], [r["cached"] for r in slow]
-        ),
-        "naive, time a sample over layers times the receptive field, one stack": exponent(
-            [r["layers"] * r["receptive_field"] for r in slow], [r["naive"] for r in slow]
-        ),
-        "naive, time a sample over the receptive field, one stack": exponent(
-            [r["receptive_field"] for r in slow], [r["naive"] for r in slow]
-        ),
+        "cached, over layers": growth("cached", deep, "layers"),
+        "cached, over the receptive field of one stack": growth("cached", slow, "receptive_field"),
+        "naive, over the receptive field of one stack": growth("naive", slow, "receptive_field"),
+        "naive, over layers times the receptive field of one stack": growth("naive", slow, "layers", "receptive_field"),
     }
-    config = nn.WaveNetConfig()._asdict() | {"stacks": "as in the rows", "layers_per_stack": "as in the rows"}
-    store("wavenet_generation", {"config": config, "microseconds_a_step": rows, "exponents": exponents})
+    store("wavenet_generation", {"config": nn.WaveNetConfig()._asdict(), "rows": rows, "exponents": exponents})
 
 
 if __name__ == "__main__":
