@@ -24,7 +24,7 @@ STEPS = 4
 
 
 def measure(shape: tuple[int, ...], window: tuple[int, ...], features: int) -> dict[str, Any]:
-    axes = resolve_windows("benchmark", shape[1:3], window, 1, "SAME", 1, pooling=False)
+    axes = resolve_windows("benchmark", shape[1:3], window, 1, "SAME", 1, limit="none")
     x = jax.random.normal(jax.random.key(0), shape)
     kernel = jax.random.normal(jax.random.key(1), (*window, shape[-1], features)) / 10
 

@@ -7,16 +7,20 @@ refused by one sentence.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from dlcore import _checks
 from dlcore._typing import Padding, Spatial
 
-__all__ = ["WindowAxis", "resolve_transposed_windows", "resolve_windows"]
+__all__ = ["PaddingLimit", "WindowAxis", "resolve_transposed_windows", "resolve_windows"]
 
 PADDINGS = ("VALID", "SAME", "SAME_LOWER", "CAUSAL")
+
+# How far padding may reach: as far as it likes ("none"), as long as every window holds an input ("window"), or
+# half a window besides ("half").
+PaddingLimit = Literal["none", "window", "half"]
 
 
 class WindowAxis(NamedTuple):
@@ -54,7 +58,7 @@ def resolve_windows(
     padding: Padding,
     dilation: Spatial,
     *,
-    pooling: bool,
+    limit: PaddingLimit,
     ceil_mode: bool = False,
 ) -> tuple[WindowAxis, ...]:
     """The windows of every spatial axis.
@@ -64,7 +68,7 @@ def resolve_windows(
       sizes: the spatial sizes of the input.
       window: the window's size on each spatial axis.
       strides, padding, dilation: as the public function received them.
-      pooling: windows that lie wholly in padding, and padding over half a window, are refused.
+      limit: how far padding may reach.
       ceil_mode: the last window may reach past the padded input, as long as it starts inside the input
         or its left padding.
     """
@@ -90,8 +94,7 @@ def resolve_windows(
                 "Use a smaller window or dilation, more padding, or pool less before this layer.",
             )
         axis = WindowAxis(n, outputs, k, s, d, low, high)
-        if pooling:
-            _refuse_empty_windows(function, padding, axis)
+        _refuse_wide_padding(function, padding, axis, limit)
         result.append(axis)
     return tuple(result)
 
@@ -177,16 +180,19 @@ def _pairs(
     return [(pair[0], pair[1]) for pair in pairs]
 
 
-def _refuse_empty_windows(function: str, padding: Padding, axis: WindowAxis) -> None:
+def _refuse_wide_padding(function: str, padding: Padding, axis: WindowAxis, limit: PaddingLimit) -> None:
+    if limit == "none":
+        return
     taps = axis.taps()
-    wholly = ~((taps >= 0) & (taps < axis.inputs)).any(axis=1)
-    # "CAUSAL" and "SAME" pads as much as they need, and their windows always end on or hold an input.
-    explicit = not isinstance(padding, str)
-    if wholly.any() or (explicit and max(axis.low, axis.high) > axis.extent // 2):
+    empty = not ((taps >= 0) & (taps < axis.inputs)).any(axis=1).all()
+    # "CAUSAL" and "SAME" pad as much as they need, and their windows always end on or hold an input.
+    over = limit == "half" and not isinstance(padding, str) and max(axis.low, axis.high) > axis.extent // 2
+    if empty or over:
+        most = f"at most half the window, {axis.extent // 2}, so" if limit == "half" else "so little"
         raise _checks.value_error(
             function,
             "padding",
             f"{(axis.low, axis.high)} for a window that reaches over {axis.extent} positions",
-            f"at most half the window, {axis.extent // 2}, so that no window lies wholly in padding",
+            f"{most} that no window lies wholly in padding",
             "Pad less, or widen the window.",
         )

@@ -1,6 +1,7 @@
 """Strictness for every test: no silent promotion, no key used twice, no warning, no skip that nobody expects."""
 
 import os
+import shutil
 import zlib
 from pathlib import Path
 
@@ -29,6 +30,8 @@ SLOW_SAMPLE = 6
 LEFT_OUT = pytest.StashKey[int]()
 # Beyond so many bytes a process forgets what it has compiled.
 MEMORY = 3 * 2**30
+# Beyond so many bytes a run begins by deleting what earlier ones have compiled.
+DISK = 2 * 2**30
 
 
 def pytest_addoption(parser):
@@ -52,6 +55,19 @@ def pytest_configure(config):
         print_blob=True,
     )
     hypothesis.settings.load_profile("dlcore")
+
+    share_compiled_code(config)
+
+
+def share_compiled_code(config):
+    """What one process has compiled, the other one and the next run load: most of a run's time is the compiler's."""
+    folder = Path(config.cache.mkdir("compiled"))
+    if not hasattr(config, "workerinput") and sum(file.stat().st_size for file in folder.iterdir()) > DISK:
+        shutil.rmtree(folder)
+        folder.mkdir()
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def pytest_report_header(config):

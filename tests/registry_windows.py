@@ -158,7 +158,7 @@ WINDOWS: tuple[Entry, ...] = (
                 ValueError,
                 lambda args, options: (replace(1, (9, 9))(args, options), options.update(padding="VALID")),
             ),
-            Bad("padding", ValueError, option(padding=((0, 0), (2, 0)))),
+            Bad("padding", ValueError, option(padding=((0, 0), (3, 0)))),
             Bad("padding", ValueError, option(padding="FULL")),
         ),
         draw=draw_pool(count_include_padding=(True, False)),

@@ -11,7 +11,7 @@ from jax import lax
 
 from dlcore import _checks
 from dlcore._typing import Array, ArrayLike, Padding, Spatial
-from dlcore._windows import WindowAxis, resolve_windows
+from dlcore._windows import PaddingLimit, WindowAxis, resolve_windows
 
 __all__ = ["crop", "divisor", "each", "inside", "opened", "pad", "read", "spread", "total", "write"]
 
@@ -24,6 +24,7 @@ def opened(
     padding: Padding,
     dilation: Spatial,
     ceil_mode: bool,
+    limit: PaddingLimit,
 ) -> tuple[Array, tuple[WindowAxis, ...]]:
     """The checked input of a pooling, and its windows."""
     values = _checks.floating(name, "x", x)
@@ -47,7 +48,7 @@ def opened(
         )
     steps = sizes if strides is None else strides
     space = values.shape[-1 - len(sizes) : -1]
-    return values, resolve_windows(name, space, sizes, steps, padding, dilation, pooling=True, ceil_mode=ceil_mode)
+    return values, resolve_windows(name, space, sizes, steps, padding, dilation, limit=limit, ceil_mode=ceil_mode)
 
 
 def each(axes: Sequence[WindowAxis]) -> Iterator[tuple[int, ...]]:

@@ -89,7 +89,7 @@ def conv_fwd(
         )
     _checks.feature_axis(name, values, kernel.shape[-2], "params['kernel']")
     sizes = values.shape[-1 - count : -1]
-    axes = resolve_windows(name, sizes, kernel.shape[:count], strides, padding, dilation, pooling=False)
+    axes = resolve_windows(name, sizes, kernel.shape[:count], strides, padding, dilation, limit="none")
 
     y = canonical_convolution(
         _one_batch(widen(values), count),

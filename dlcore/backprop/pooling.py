@@ -70,7 +70,7 @@ def max_pool_fwd(
 
     Source: Ranzato, Huang, Boureau & LeCun 2007, "Unsupervised learning of invariant feature hierarchies".
     """
-    values, axes = _taps.opened("backprop.max_pool_fwd", x, window, strides, padding, dilation, ceil_mode)
+    values, axes = _taps.opened("backprop.max_pool_fwd", x, window, strides, padding, dilation, ceil_mode, "half")
     padded = _taps.pad(values, axes, -jnp.inf)
     taps = list(_taps.each(axes))
     small = jnp.uint8 if len(taps) <= 256 else jnp.int32
@@ -143,7 +143,7 @@ def avg_pool_fwd(
       x: (*batch, *space, C), floating.
       window: the window's sizes, one for each spatial axis; an int is one axis.
       strides: the step between windows; `None` means `window`.
-      padding: as in `max_pool_fwd`.
+      padding: as in `max_pool_fwd`, but wide as it may be while every window holds an input.
       ceil_mode: as in `max_pool_fwd`; what it reaches beyond the padding never counts.
       count_include_padding: whether n_p counts padding, or the window's inputs alone.
       dilation: the step between a window's taps.
@@ -163,7 +163,7 @@ def avg_pool_fwd(
 
     Source: LeCun, Bottou, Bengio & Haffner 1998, "Gradient-based learning applied to document recognition".
     """
-    values, axes = _taps.opened("backprop.avg_pool_fwd", x, window, strides, padding, dilation, ceil_mode)
+    values, axes = _taps.opened("backprop.avg_pool_fwd", x, window, strides, padding, dilation, ceil_mode, "window")
     padded = _taps.pad(widen(values), axes, 0)
     total = _taps.total(_taps.read(padded, axes, tap) for tap in _taps.each(axes))
     y = (total / _taps.divisor(axes, count_include_padding, total)).astype(values.dtype)

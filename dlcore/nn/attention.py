@@ -37,10 +37,10 @@ def dot_product_attention(
       k: keys, (*batch, S, M, D), in the dtype of `q`. M divides N: head n looks at key head n // (N / M), so that M = N
         is one for each, and M = 1 one for all.
       v: values, (*batch, S, M, E), in the dtype of `q`.
-      bias: added to the scores, (*batch, N, T, S) with axes of equal size or of size 1, in the dtype of `q`, or in
-        float32 for half precision. −inf leaves a key out.
-      mask: booleans of such a shape, True where query t may look at key s. For keys that are padding:
-        `mask=valid[:, None, None, :]`.
+      bias: added to the scores; it broadcasts to (*batch, N, T, S) by NumPy's rules, so that (T, S) serves all heads
+        and (N, T, S) all examples. In the dtype of `q`, or in float32 for half precision. −inf leaves a key out.
+      mask: booleans of such a shape, True where query t may look at key s. One for each example needs its axis of
+        heads: `mask[:, None]` for (B, T, S), `valid[:, None, None, :]` for keys (B, S) that are padding.
       causal: query t sees keys 0 to t alone: the first query is aligned with the first key, as in JAX and PyTorch.
         Where the last query belongs to the last key (decoding after a cache), pass
         `mask=jnp.tri(T, S, S - T, dtype=bool)[None, None]`.
@@ -197,10 +197,11 @@ def _bias(name: str, bias: Any, whole: tuple[int, ...], q: Array) -> Array:
 
 
 def _fits(name: str, argument: str, value: Array, whole: tuple[int, ...]) -> Array:
-    if value.ndim != len(whole) or any(a not in (1, b) for a, b in zip(value.shape, whole, strict=True)):
+    shape = (1,) * (len(whole) - value.ndim) + value.shape
+    if len(shape) != len(whole) or any(a not in (1, b) for a, b in zip(shape, whole, strict=True)):
         raise _checks.value_error(
             name, argument, f"shape {value.shape}",
-            f"{whole}, (*batch, heads, query time, key time), or 1 on axes that share an entry",
+            f"one that broadcasts to {whole}, (*batch, heads, query time, key time)",
             f"Add axes of size 1 where they are missing: {argument}[:, None, None, :] for (batch, key time).",
         )  # fmt: skip
-    return value
+    return value.reshape(shape)

@@ -165,7 +165,7 @@ def conv(
         )
     _checks.feature_axis(name, x, kernel.shape[-2] * g, f"params['kernel'] with groups={g}")
     sizes = x.shape[-1 - count : -1]
-    axes = resolve_windows(name, sizes, kernel.shape[:count], strides, padding, dilation, pooling=False)
+    axes = resolve_windows(name, sizes, kernel.shape[:count], strides, padding, dilation, limit="none")
 
     batch = x.shape[: -1 - count]
     flat = x.reshape((math.prod(batch), *x.shape[-1 - count :]))

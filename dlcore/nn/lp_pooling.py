@@ -65,7 +65,7 @@ def lp_pool(
     classification", section 2.1.
     """
     name = "nn.lp_pool"
-    x, axes = pooling_axes(name, x, window, strides, padding, dilation, ceil_mode, allow_empty=True)
+    x, axes = pooling_axes(name, x, window, strides, padding, dilation, ceil_mode, limit="none")
     largest = isinstance(p, float | np.floating) and p == math.inf
     power = math.inf if largest else _checks.number(name, "p", p, low=1.0)
     dtype = x.dtype if jnp.issubdtype(x.dtype, np.floating) else jnp.dtype(jnp.float32)

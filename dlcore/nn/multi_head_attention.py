@@ -115,7 +115,7 @@ def multi_head_attention(
       heads: N; it divides the width of the queries.
       key_heads: M, how many heads keys and values have, N by default.
       context: what is looked at, (*batch, S, C), in the dtype of `x`; `x` itself by default.
-      bias, mask, causal, scale, softcap: those of `dot_product_attention`; shapes (*batch, N, T, S), or 1.
+      bias, mask, causal, scale, softcap: those of `dot_product_attention`; what broadcasts to (*batch, N, T, S).
       positions: turns queries and keys by `rotary_embedding`: those of the steps of x, (T,) or (*batch, T); without
         them attention knows nothing of the order, and with a context they are refused.
       base, interleaved: those of `rotary_embedding`.

@@ -11,7 +11,7 @@ import numpy as np
 from dlcore import _checks
 from dlcore._precision import compute_dtype
 from dlcore._typing import Array, ArrayLike, Padding, Spatial
-from dlcore._windows import WindowAxis, resolve_windows
+from dlcore._windows import PaddingLimit, WindowAxis, resolve_windows
 from dlcore.kernels.windows import window_argmax, window_max, window_sum
 
 __all__ = ["avg_pool", "max_pool", "max_pool_with_indices", "pooling_axes"]
@@ -62,7 +62,7 @@ def max_pool(
     Source: Ranzato, Huang, Boureau & LeCun 2007, "Unsupervised learning of invariant feature hierarchies".
     """
     name = "nn.max_pool"
-    x, axes = pooling_axes(name, x, window, strides, padding, dilation, ceil_mode)
+    x, axes = pooling_axes(name, x, window, strides, padding, dilation, ceil_mode, limit="half")
     return window_max(x, axes)
 
 
@@ -110,7 +110,7 @@ def max_pool_with_indices(
     Source: Zeiler & Fergus 2014, "Visualizing and understanding convolutional networks", section 2.1: the switches.
     """
     name = "nn.max_pool_with_indices"
-    x, axes = pooling_axes(name, x, window, strides, padding, dilation, ceil_mode)
+    x, axes = pooling_axes(name, x, window, strides, padding, dilation, ceil_mode, limit="half")
     return window_argmax(x, axes)
 
 
@@ -137,7 +137,8 @@ def avg_pool(
       window: the window's sizes, one for each spatial axis: `(2, 2)` for images. An int is one axis, the last
         before the channels.
       strides: the step between windows; `None` means `window`.
-      padding: as in `max_pool`.
+      padding: "VALID", "SAME", "SAME_LOWER", "CAUSAL" (one axis), or a (low, high) pair for each spatial axis, so
+        little that every window holds an input. (`max_pool` and PyTorch's poolings allow half the window.)
       ceil_mode: as in `max_pool`.
       count_include_padding: whether padding counts in the divisor.
       dilation: the step between a window's taps.
@@ -160,7 +161,7 @@ def avg_pool(
     Source: LeCun, Bottou, Bengio & Haffner 1998, "Gradient-based learning applied to document recognition".
     """
     name = "nn.avg_pool"
-    x, axes = pooling_axes(name, x, window, strides, padding, dilation, ceil_mode)
+    x, axes = pooling_axes(name, x, window, strides, padding, dilation, ceil_mode, limit="window")
     dtype = x.dtype if jnp.issubdtype(x.dtype, np.floating) else jnp.dtype(jnp.float32)
     total = window_sum(x.astype(compute_dtype(dtype)), axes)
     divisor = _divisor(axes, count_include_padding).astype(total.dtype)
@@ -176,9 +177,9 @@ def pooling_axes(
     dilation: Spatial,
     ceil_mode: bool,
     *,
-    allow_empty: bool = False,
+    limit: PaddingLimit,
 ) -> tuple[Array, tuple[WindowAxis, ...]]:
-    """What every pooling is given, looked at: numbers, and their windows, wholly in padding only if `allow_empty`."""
+    """What every pooling is given, looked at: numbers, and their windows."""
     values = _checks.array(name, "x", x)
     if values.dtype == np.bool_:
         raise _checks.type_error(name, "x", _checks.describe(values), "numbers", "Cast it: x.astype(jax.numpy.int32).")
@@ -195,7 +196,7 @@ def pooling_axes(
         )  # fmt: skip
     return values, resolve_windows(
         name, values.shape[-1 - len(sizes) : -1], sizes, sizes if strides is None else strides, padding, dilation,
-        pooling=not allow_empty, ceil_mode=ceil_mode,
+        limit=limit, ceil_mode=ceil_mode,
     )  # fmt: skip
 
 

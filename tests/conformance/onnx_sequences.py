@@ -59,11 +59,14 @@ def attention(a, q, k, v, attn_mask=None, past_key=None, past_value=None, valid=
     times = q.shape[1], k.shape[1]
     mask, options["causal"] = visible(a, times, past, None if valid is None else np.asarray(valid))
     if attn_mask is not None:
-        attn_mask = attn_mask.reshape((1,) * (4 - attn_mask.ndim) + attn_mask.shape)
-        margin = [(0, 0)] * 3 + [(0, times[1] - attn_mask.shape[-1])]
+        margin = [(0, 0)] * (attn_mask.ndim - 1) + [(0, times[1] - attn_mask.shape[-1])]
         if attn_mask.dtype == bool:
             attn_mask = jnp.pad(attn_mask, margin)
-            mask = attn_mask if mask is None else mask & attn_mask
+            mask = (
+                attn_mask
+                if mask is None
+                else mask & jnp.broadcast_to(attn_mask, np.broadcast_shapes(attn_mask.shape, mask.shape))
+            )
         else:
             options["bias"] = jnp.pad(attn_mask, margin, constant_values=-np.inf)
     y = nn.dot_product_attention(q, k, v, mask=mask, **options)

@@ -63,18 +63,14 @@ def pooling(a):
     return geometry(a, len(a["kernel_shape"])) | {"ceil_mode": bool(a.get("ceil_mode", 0))}
 
 
-def pad_beyond_half(a, x, options, value):
-    """dlcore pads by half a window at most, and refuses more; more is put on by hand, and the padding is none."""
+def max_pool(a, x):
+    """Padding over half a window is refused for a maximum; it is put on by hand here, and the padding is none."""
+    options = pooling(a)
     extents = [(k - 1) * d + 1 for k, d in zip(a["kernel_shape"], options["dilation"], strict=True)]
     padding = options["padding"]
-    if isinstance(padding, str) or all(max(pair) <= e // 2 for pair, e in zip(padding, extents, strict=True)):
-        return x, options
-    padded = jnp.pad(x, ((0, 0), (0, 0), *padding), constant_values=value)
-    return padded, options | {"padding": "VALID"}
-
-
-def max_pool(a, x):
-    x, options = pad_beyond_half(a, x, pooling(a), -np.inf)
+    if not isinstance(padding, str) and any(max(pair) > e // 2 for pair, e in zip(padding, extents, strict=True)):
+        x = jnp.pad(x, ((0, 0), (0, 0), *padding), constant_values=-np.inf)
+        options["padding"] = "VALID"
     return first(nn.max_pool(last(x), tuple(a["kernel_shape"]), **options))
 
 
@@ -101,19 +97,12 @@ def max_unpool(a, x, indices, shape=None):
 
 
 def average_pool(a, x):
-    """Padding put on by hand counts; where it must not, the mean is divided by that of ones padded alike."""
-    window, counts = tuple(a["kernel_shape"]), bool(a.get("count_include_pad", 0))
-    padded, options = pad_beyond_half(a, x, pooling(a), 0)
-    y = nn.avg_pool(last(padded), window, count_include_padding=counts, **options)
-    if padded is not x and not counts:
-        ones, _ = pad_beyond_half(a, jnp.ones_like(x), pooling(a), 0)
-        y = y / nn.avg_pool(last(ones), window, **options)
-    return first(y)
+    counts = bool(a.get("count_include_pad", 0))
+    return first(nn.avg_pool(last(x), tuple(a["kernel_shape"]), count_include_padding=counts, **pooling(a)))
 
 
 def lp_pool(a, x):
-    x, options = pad_beyond_half(a, x, pooling(a), 0)
-    return first(nn.lp_pool(last(x), tuple(a["kernel_shape"]), p=a.get("p", 2), **options))
+    return first(nn.lp_pool(last(x), tuple(a["kernel_shape"]), p=a.get("p", 2), **pooling(a)))
 
 
 def spatial(x):

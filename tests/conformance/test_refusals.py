@@ -42,7 +42,9 @@ CALLS = {
     "PyTorch's names of a norm's params": ("params", lambda: nn.layer_norm({"weight": jnp.ones(3)}, IMAGE)),
     "Keras' names of a norm's params": ("params", lambda: nn.layer_norm({"gamma": jnp.ones(3)}, IMAGE)),
     "a mask of numbers": ("mask", lambda: nn.dot_product_attention(HEADS, HEADS, HEADS, mask=jnp.zeros((4, 4)))),
-    "a mask of two axes": ("mask", lambda: nn.dot_product_attention(HEADS, HEADS, HEADS, mask=jnp.ones((4, 4), bool))),
+    "a mask of examples and keys": (
+        "mask", lambda: nn.dot_product_attention(HEADS, HEADS, HEADS, mask=jnp.ones((2, 4), bool))
+    ),
     "PyTorch's GRU weights, (gates · features, in)": (
         "params['recurrent_kernel']",
         lambda: nn.gru({"input_kernel": jnp.ones((12, 3)), "recurrent_kernel": jnp.ones((12, 4))}, jnp.ones((2, 5, 3))),

@@ -160,7 +160,7 @@ def test_resolved_windows_cover_what_their_padding_says():
         for padding in ("SAME", "SAME_LOWER", "CAUSAL", ((2, 1),)):
             if padding == ((2, 1),) and n + 3 < extent:
                 continue
-            (w,) = resolve_windows("test", (n,), (k,), s, padding, d, pooling=False)
+            (w,) = resolve_windows("test", (n,), (k,), s, padding, d, limit="none")
             taps = w.taps()
             assert taps.shape == (w.outputs, k)
             assert taps[0, 0] == -w.low

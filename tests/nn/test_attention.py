@@ -274,6 +274,19 @@ def test_compiled_code_subtracts_the_maximum_that_it_found(rng):
     assert np.isfinite(dk).all()
 
 
+@pytest.mark.parametrize("axes", [0, 1, 2, 3])
+def test_bias_and_mask_broadcast_by_numpys_rules(rng, axes):
+    # Four heads and three queries for two examples: an axis that is missing is not taken for another one.
+    q, k, v, dy = sequences(rng)
+    shape = (2, 4, 3, 4)[4 - axes :]
+    bias, mask = draw(rng, shape), jnp.asarray(rng.random(shape) < 0.7)
+    y, *gradients = both(q, k, v, dy, bias=bias, mask=mask)
+    *wanted, dbias = loops(q, k, v, dy, bias=bias, mask=mask)
+    summed = dbias.sum(tuple(range(4 - axes)))
+    for got, want in zip((y, *gradients), (*wanted, summed), strict=True):
+        assert_close(got, want, scale=1, length=8)
+
+
 def test_an_infinite_bias_takes_all_the_weight(rng):
     q, k, v, dy = sequences(rng, n=2)
     bias = jnp.zeros((1, 1, 1, 4)).at[..., 2].set(INF)

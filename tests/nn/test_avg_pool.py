@@ -72,6 +72,8 @@ GEOMETRIES = [
     ((1,), (7,), 3, {"strides": 3, "padding": ((1, 1),), "ceil_mode": True}),
     ((2,), (6,), 2, {"strides": 3, "padding": ((1, 1),), "ceil_mode": True}),
     ((1,), (31,), 13, {"strides": 2, "padding": ((6, 5),)}),
+    ((2,), (5, 4), (3, 3), {"strides": 1, "padding": ((2, 2), (1, 2))}),
+    ((1,), (6,), 3, {"strides": 2, "padding": ((2, 1),), "dilation": 2, "ceil_mode": True}),
     ((1,), (40,), 9, {"strides": 1, "dilation": 3, "padding": "SAME"}),
     ((2,), (7, 5), (2, 2), {"ceil_mode": True}),
     ((2, 1), (6, 5), (3, 3), {"strides": 2, "padding": ((1, 1), (1, 0)), "ceil_mode": True}),
@@ -179,7 +181,8 @@ X = jnp.ones((2, 5, 6, 4))
 @pytest.mark.parametrize(
     ("x", "window", "options", "error", "words"),
     [
-        (X, (3, 3), {"padding": ((2, 0), (0, 0))}, ValueError, "padding"),
+        (X, (3, 3), {"padding": ((3, 0), (0, 0))}, ValueError, "wholly in padding"),
+        (X, (3, 3), {"strides": 4, "padding": ((0, 0), (0, 5))}, ValueError, "wholly in padding"),
         (X, (6, 2), {}, ValueError, "window"),
         (X, (2, 2), {"strides": (1,)}, ValueError, "strides"),
         (X, (2, 2), {"padding": "CAUSAL"}, ValueError, "CAUSAL"),

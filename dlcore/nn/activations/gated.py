@@ -148,7 +148,7 @@ def maxout(x: ArrayLike, pieces: int) -> Array:
             f"a divisor of the last axis of x, {x.shape[-1:]}",
             "Widen the layer before.",
         )
-    axes = resolve_windows("nn.maxout", x.shape[-1:], (count,), count, "VALID", 1, pooling=True)
+    axes = resolve_windows("nn.maxout", x.shape[-1:], (count,), count, "VALID", 1, limit="none")
     return window_max(x[..., None], axes)[..., 0]
 
 
