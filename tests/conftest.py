@@ -56,7 +56,8 @@ def pytest_configure(config):
     )
     hypothesis.settings.load_profile("dlcore")
 
-    share_compiled_code(config)
+    if getattr(config, "cache", None):  # pytest -p no:cacheprovider has none
+        share_compiled_code(config)
 
 
 def share_compiled_code(config):
