@@ -136,7 +136,36 @@ def gradcheck() -> str:
     return "\n".join(lines)
 
 
-PARTS = {"demo": demo, "gradcheck": gradcheck, "kernels": kernels}
+def wavenet() -> str:
+    """What a generated sample costs, by depth."""
+    rows = stored("wavenet_generation")["rows"]
+
+    def time(row: dict[str, Any], form: str) -> str:
+        series = row["microseconds_a_step"].get(form)
+        return f"{series['median']:,.0f} µs" if series else ""
+
+    lines = [
+        "| WaveNet, stacks × layers | receptive field | a sample, cached | whole network anew | samples a second |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows["rows"]:
+        if row["batch"] == 1:
+            each = row["layers"] // row["stacks"]
+            lines.append(
+                f"| {row['stacks']} × {each} | {row['receptive_field']:,} | {time(row, 'cached')} | "
+                f"{time(row, 'naive')} | {row['cached_samples_per_second']:,} |"
+            )
+    exponents = rows["exponents"]
+    cached, anew = (exponents[f"{form}, over the receptive field of one stack"] for form in ("cached", "naive"))
+    lines += [
+        "",
+        f"The cost of a cached sample grows with the layers to the power of {exponents['cached, over layers']:.2f}; "
+        f"over the receptive field of one stack, to the power of {cached:.2f}, and of the naive one {anew:.2f}.",
+    ]
+    return "\n".join(lines)
+
+
+PARTS = {"demo": demo, "gradcheck": gradcheck, "kernels": kernels, "wavenet": wavenet}
 
 
 def _by(sizes: list[int]) -> str:
