@@ -26,7 +26,7 @@ EXPECTED_SKIPS: dict[str, str] = {}
 
 
 # Of the tests marked slow, one in so many runs by default; `--all` runs them all.
-SLOW_SAMPLE = 6
+SLOW_SAMPLE = 10
 LEFT_OUT = pytest.StashKey[int]()
 # Beyond so many bytes a process forgets what it has compiled.
 MEMORY = 3 * 2**30

@@ -2,7 +2,7 @@
 
 `--examples N` draws N cases for each test (two by default, since each new shape compiles anew), `--seed` chooses them,
 and `--all` runs every slow test rather than a sample: by default each function's gradient is proven and its ways of
-running are compared, and a sixth of the rest is tried. tests/properties.py says what each property is.
+running are compared, and a tenth of the rest is tried. tests/properties.py says what each property is.
 """
 
 import dataclasses

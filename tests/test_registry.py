@@ -97,11 +97,12 @@ def test_a_second_call_does_not_compile_again(entry, seed):
     traces = []
     args = entry.make(np.random.default_rng(seed), jnp.float32)
 
-    def counted(*args):
+    # Of the same name as what `call` makes, so that other tests' compiled code serves it.
+    def run(*args):
         traces.append(1)
         return call(entry)(*args)
 
-    compiled = jax.jit(counted, static_argnums=static(args))
+    compiled = jax.jit(run, static_argnums=static(args))
     for offset in range(3):
         compiled(*entry.make(np.random.default_rng(seed + offset), jnp.float32))
     assert len(traces) == 1
