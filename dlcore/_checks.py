@@ -213,6 +213,26 @@ def axes(function: str, argument: str, value: Any, ndim: int) -> tuple[int, ...]
     return result
 
 
+def distinct_axes(function: str, argument: str, value: Any, ndim: int) -> tuple[int, ...]:
+    """One or several distinct axes of an array of rank `ndim`, negative and sorted."""
+    entries = (value,) if isinstance(value, numbers.Integral) else value
+    if not isinstance(entries, Sequence) or isinstance(entries, str) or not entries:
+        raise type_error(
+            function, argument, describe(value), "an int or a tuple of ints", "-1 is the last axis, the features."
+        )
+    whole = [integer(function, argument, entry, low=-(2**31)) for entry in entries]
+    result = tuple(sorted(entry if entry < 0 else entry - ndim for entry in whole))
+    if any(not -ndim <= entry < 0 for entry in result) or len(set(result)) != len(result):
+        raise value_error(
+            function,
+            argument,
+            value,
+            f"distinct axes of an array that has {ndim}",
+            "-1 is the last axis, the features.",
+        )
+    return result
+
+
 def params(
     function: str, value: Any, *, required: Sequence[str], optional: Sequence[str] = (), argument: str = "params"
 ) -> Mapping[str, Any]:

@@ -42,6 +42,10 @@ class Entry:
     empty: bool = True
     # examples are independent of each other, so that vmap equals the batched call
     independent: bool = True
+    # whether a vector of zeros has another value than one nearby
+    jumps_at_zero: bool = False
+    # whether it has a forward mode; reverse mode alone is differentiated twice
+    forward: bool = True
     # each case compiles for many seconds: its properties count as slow tests, of which a sample runs by default
     heavy: bool = False
     bad: tuple[Bad, ...] = ()
@@ -121,6 +125,12 @@ def activation(name, options=None, drawn=None, **bad_options):
         bad=(*refuses_kinds(0, "x"), *bad),
         draw=draw,
     )
+
+
+def draw_pair(d):
+    shape = d.lead() + d.shape(1, 2)
+    make = lambda rng, dtype: (normal(rng, dtype, *shape), normal(rng, dtype, *shape))
+    return {"make": make, "batched": d.batched(0, 1)}
 
 
 def key_of(rng):

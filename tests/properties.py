@@ -263,6 +263,8 @@ def awkward_values_do_no_harm(entry, seed):
             changed = filled(entry, args, data_positions(entry), fill)
             result = on_host(run(arrays(changed), weights))
             assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result)), name
+            if name == "subnormal" and entry.jumps_at_zero:
+                continue  # compiled code may take these numbers for 0
             near(result[0], reordered(call(entry)(*changed)), least=least)
             expected = on_host(exact(arrays(widen(changed)), widen(weights)))
             # Compiled code may take subnormal numbers for 0, and a kink there has another gradient than its side.

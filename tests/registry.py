@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from dlcore import data, losses, nn, penalties, train
+from dlcore import data, nn, penalties, train
 from tests.enrolment import (
     INF,
     KEY,
@@ -18,6 +18,7 @@ from tests.enrolment import (
     Entry,
     activation,
     classes,
+    draw_pair,
     key_of,
     normal,
     option,
@@ -26,18 +27,13 @@ from tests.enrolment import (
 )
 from tests.registry_attention import ATTENTION
 from tests.registry_layers import LAYERS
+from tests.registry_losses import LOSSES
 from tests.registry_norms import NORMS
 from tests.registry_pooling import POOLING
 from tests.registry_random import RANDOM
 from tests.registry_recurrent import RECURRENT
 from tests.registry_wavenet import WAVENET
 from tests.registry_windows import WINDOWS
-
-
-def draw_pair(d):
-    shape = d.lead() + d.shape(1, 2)
-    make = lambda rng, dtype: (normal(rng, dtype, *shape), normal(rng, dtype, *shape))
-    return {"make": make, "batched": d.batched(0, 1)}
 
 
 def draw_prelu(d):
@@ -61,41 +57,6 @@ def draw_maxout(d):
     pieces = d.choose(3, 1, 2, 5)
     shape = (*d.lead(), *d.shape(0, 1), pieces * d.size(most=3))
     return {"make": lambda rng, dtype: (normal(rng, dtype, *shape), pieces), "batched": d.batched(0)}
-
-
-def draw_class_loss(d):
-    examples, count = (*d.lead(), *d.shape(0, 1)), d.size()
-    weights = jnp.asarray([0.5, 2.0, 0.0, 1.0, 0.25, 3.0, 1.5][:count])
-    return {
-        "make": lambda rng, dtype: (
-            normal(rng, dtype, *examples, count),
-            jnp.asarray(rng.integers(0, count, examples), jnp.int32),
-        ),
-        "batched": d.batched(0, 1),
-        "options": d.options(label_smoothing=(0.125, 1.0), class_weights=(weights,), ignore_label=(-1, 0)),
-    }
-
-
-def draw_reduction(function):
-    """With `where` and `weights`, none or both; weights of zero among them, but not all."""
-
-    def draw(d):
-        shape = d.lead() + d.shape(1, 2)
-        given = [name for name in ("where", "weights") if d.flag()]
-
-        def make(rng, dtype):
-            options = {
-                "where": jnp.asarray(rng.random(shape) < 0.7),
-                "weights": jnp.asarray(rng.choice([0.0, 0.5, 1.0, 2.0], shape), dtype),
-            }
-            return (normal(rng, dtype, *shape), *(options[name] for name in given))
-
-        return {
-            "function": lambda values, *options: function(values, **dict(zip(given, options, strict=True))),
-            "make": make,
-        }
-
-    return draw
 
 
 def draw_tree(d):
@@ -128,6 +89,7 @@ ENTRIES: tuple[Entry, ...] = (
     *POOLING,
     *WINDOWS,
     *WAVENET,
+    *LOSSES,
     # ---- activations
     activation("relu"),
     activation("relu6"),
@@ -212,57 +174,6 @@ ENTRIES: tuple[Entry, ...] = (
             Bad("pieces", TypeError, replace(1, 2.0)),
         ),
         draw=draw_maxout,
-    ),
-    # ---- losses
-    Entry(
-        "losses.squared_error",
-        losses.squared_error,
-        lambda rng, dtype: (normal(rng, dtype, 5, 4), normal(rng, dtype, 5, 4)),
-        batched=(0, 1),
-        smooth=(0, 1),
-        bad=(
-            *refuses_kinds(0, "predictions"),
-            *refuses_kinds(1, "targets"),
-            Bad("targets", ValueError, replace(1, jnp.ones((5, 1)))),
-        ),
-        draw=draw_pair,
-    ),
-    Entry(
-        "losses.softmax_cross_entropy",
-        losses.softmax_cross_entropy,
-        lambda rng, dtype: (normal(rng, dtype, 5, 4), classes(rng, 5)),
-        options={"label_smoothing": 0.1},
-        batched=(0, 1),
-        smooth=(0,),
-        bad=(
-            *refuses_kinds(0, "logits"),
-            Bad("labels", ValueError, replace(1, jnp.zeros((5, 1), int))),
-            Bad("labels", TypeError, replace(1, jnp.zeros(5))),
-            Bad("logits", ValueError, replace(0, jnp.ones((5, 0)))),
-            Bad("label_smoothing", ValueError, option(label_smoothing=1.1)),
-            Bad("class_weights", ValueError, option(class_weights=jnp.ones(5))),
-            Bad("ignore_label", TypeError, option(ignore_label=0.5)),
-        ),
-        draw=draw_class_loss,
-    ),
-    *(
-        Entry(
-            f"losses.{name}",
-            getattr(losses, name),
-            lambda rng, dtype: (normal(rng, dtype, 5, 4),),
-            options={},
-            smooth=(0,),
-            dtypes=("float16", "bfloat16", "float32", "float64") if name == "mean" else ("float32", "float64"),
-            bad=(
-                *refuses_kinds(0, "values"),
-                Bad("where", ValueError, option(where=jnp.ones((5, 1), bool))),
-                Bad("where", TypeError, option(where=jnp.ones((5, 4)))),
-                Bad("weights", ValueError, option(weights=jnp.ones(5))),
-                Bad("weights", TypeError, option(weights=jnp.ones((5, 4), int))),
-            ),
-            draw=draw_reduction(getattr(losses, name)),
-        )
-        for name in ("mean", "sum_and_weight")
     ),
     # ---- penalties: what they make is a pair of functions; its value is what is differentiated
     Entry(

@@ -52,7 +52,10 @@ def test_hessian_vector_products_exist_and_are_finite(entry, rng, x64):
     args = entry.make(rng, jnp.float64)
     smooth = tuple(args[position] for position in entry.smooth)
     gradient = jax.grad(scalar(entry, args), argnums=tuple(range(len(smooth))))
-    products = jax.jit(lambda *xs: jax.jvp(gradient, xs, xs)[1])(*smooth)
+    if entry.forward:
+        products = jax.jit(lambda *xs: jax.jvp(gradient, xs, xs)[1])(*smooth)
+    else:
+        products = jax.jit(lambda *xs: jax.vjp(gradient, *xs)[1](xs))(*smooth)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(products))
 
 

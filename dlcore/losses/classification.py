@@ -1,17 +1,21 @@
-"""Classification losses, one value per example."""
+"""Classification losses from logits, one value per example."""
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore import _checks
-from dlcore._precision import compute_dtype
+from dlcore._shift import peak, shift
 from dlcore._tree import broadcast_to_rank
 from dlcore._typing import Array, ArrayLike
-from dlcore.nn.softmax import peak, shift
+from dlcore.losses._validate import Labels, classes, per_class, settle, weigh
 
-__all__ = ["softmax_cross_entropy"]
+__all__ = [
+    "generalized_cross_entropy", "softmax_cross_entropy", "softmax_cross_entropy_probabilities",
+    "softmax_focal_cross_entropy",
+]  # fmt: skip
 
 
 def softmax_cross_entropy(
@@ -55,60 +59,187 @@ def softmax_cross_entropy(
     information estimation"; smoothing: Szegedy et al. 2016, "Rethinking the Inception architecture", section 7.
     """
     name = "losses.softmax_cross_entropy"
-    z = _checks.floating(name, "logits", logits)
-    if z.ndim == 0 or z.shape[-1] == 0:
-        raise _checks.value_error(
-            name,
-            "logits",
-            _checks.describe(z),
-            "at least one class on the last axis",
-            "Shape: (batch, classes).",
-        )
+    z, kept = classes(name, "logits", logits)
     k = z.shape[-1]
-    y = _checks.labels(name, "labels", labels, z.shape[:-1], "logits")
+    y = Labels.of(name, labels, z.shape[:-1], "logits", k, ignore_label)
     smoothing = _checks.fraction(name, "label_smoothing", label_smoothing)
-    dtype = z.dtype
-    z = z.astype(compute_dtype(dtype))
-
-    inside = (y >= 0) & (y < k)
-    valid = inside
-    if ignore_label is not None:
-        chosen = _checks.integer(name, "ignore_label", ignore_label, low=-(2**63))
-        bounds = np.iinfo(y.dtype)
-        # A number that the labels' dtype cannot hold is no label; cast to it, it would be another one.
-        ignored = y == chosen if bounds.min <= chosen <= bounds.max else jnp.zeros(y.shape, bool)
-        # The row's own values must not reach the gradient: 0 · NaN is NaN.
-        z = jnp.where(ignored[..., None], 0, z)
-        valid |= ignored
-    index = jnp.where(inside, y, 0)
-
-    top = peak(z, -1)
-    total = jnp.exp(shift(z, top)).sum(-1, keepdims=True)
-    log_total = jnp.log(jnp.where(total == 0, 1, total))
-    picked = jnp.take_along_axis(z, index[..., None], axis=-1)
-    values = (log_total - shift(picked, top))[..., 0]
-    weights = None
-    if class_weights is not None:
-        weights = _checks.floating(name, "class_weights", class_weights)
-        if weights.shape != (k,):
-            raise _checks.value_error(
-                name,
-                "class_weights",
-                f"shape {weights.shape}",
-                f"({k},), one for each class",
-                "Reshape them.",
-            )
-        weights = weights.astype(z.dtype)
-        own = jnp.where(valid, weights[index], jnp.nan)
-        values = jnp.where(own == 0, 0, own * jnp.where(own == 0, 0, values))
+    weights = per_class(name, class_weights, k, z.dtype)
+    z = y.quiet(z)
+    log_total, top = _log_total(z)
+    values = y.weighted(log_total[..., 0] - shift(y.pick(z), top[..., 0]), weights)
     if smoothing:
-        terms = log_total - shift(z, top)
-        if weights is not None:
-            w = broadcast_to_rank(weights, z.ndim)
-            terms = jnp.where(w == 0, 0, w * jnp.where(w == 0, 0, terms))
+        terms = weigh(log_total - shift(z, top), weights)
         # Either share may be 0 where the loss itself is infinite.
         values = terms.mean(-1) if smoothing == 1 else (1 - smoothing) * values + smoothing * terms.mean(-1)
-    if ignore_label is not None:
-        values = jnp.where(ignored, 0, values)
-    # A product, so that a wrong label poisons the gradient as well and nobody trains past it.
-    return (values * jnp.where(valid, 1, jnp.nan).astype(z.dtype)).astype(dtype)
+    return settle(values, y, kept)
+
+
+def softmax_cross_entropy_probabilities(
+    logits: ArrayLike,
+    probabilities: ArrayLike,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: ArrayLike | None = None,
+) -> Array:
+    """The cross-entropy H(p, q) between a distribution over the classes and the softmax of the logits.
+
+        H = −Σ_k w_k p′_k log q_k,   q = softmax(z),   p′_k = (1 − s) p_k + s / K
+
+    Args:
+      logits: z, (*batch, K), floating.
+      probabilities: p, in the shape of `logits`, floating: one-hot or soft labels. A row need not sum to one: each of
+        its entries counts for as much as it is.
+      label_smoothing: s in [0, 1].
+      class_weights: w, (K,), floating; ones if `None`. Each multiplies its own class's term.
+
+    Returns:
+      H: (*batch,), in the dtype of `logits`; computed in float32 or wider. A class of probability 0 costs nothing, even
+      where its logit is −inf.
+
+    Raises:
+      ValueError: if the shapes differ, or `label_smoothing` is outside [0, 1].
+      TypeError: if one is not floating.
+
+    Gradient: in the logits, q Σ_k w_k p′_k − w p′; in the probabilities, −(1 − s) w log q; smooth.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from dlcore import losses
+      >>> losses.softmax_cross_entropy_probabilities(jnp.zeros((1, 4)), jnp.array([[0.5, 0.5, 0.0, 0.0]]))
+      Array([1.3862944], dtype=float32)
+
+    Source: Shannon 1948, "A mathematical theory of communication"; Bridle 1990, "Training stochastic model recognition
+    algorithms as networks can lead to maximum mutual information estimation".
+    """
+    name = "losses.softmax_cross_entropy_probabilities"
+    z, kept = classes(name, "logits", logits)
+    p = _checks.floating(name, "probabilities", probabilities)
+    _checks.same_shape(name, "logits", z, "probabilities", p)
+    smoothing = _checks.fraction(name, "label_smoothing", label_smoothing)
+    weights = per_class(name, class_weights, z.shape[-1], z.dtype)
+    p = p.astype(z.dtype)
+    if smoothing:
+        p = (1 - smoothing) * p + smoothing / z.shape[-1]
+    if weights is not None:
+        p = p * broadcast_to_rank(weights, z.ndim)
+    log_total, top = _log_total(z)
+    costs = log_total - shift(z, top)
+    nothing = (p == 0) & jnp.isinf(costs)
+    return (p * jnp.where(nothing, 0, costs)).sum(-1).astype(kept)
+
+
+def softmax_focal_cross_entropy(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    gamma: float = 2.0,
+    alpha: float | ArrayLike | None = None,
+    ignore_label: int | None = None,
+) -> Array:
+    """Softmax cross-entropy in which what is right already counts less.
+
+        L = −α_y (1 − p_y)^γ log p_y,   p = softmax(z)
+
+    Args:
+      logits: z, (*batch, K), floating.
+      labels: y, (*batch,) integers in [0, K).
+      gamma: γ ≥ 0; 0 is `softmax_cross_entropy`.
+      alpha: α, a number for all classes or one for each, (K,); 1 if `None`. Keras' default is 0.25.
+      ignore_label: as for `softmax_cross_entropy`.
+
+    Returns:
+      L: (*batch,), in the dtype of `logits`; computed in float32 or wider, 1 − p from the logarithm of p. A label
+      outside [0, K) that is not `ignore_label` gives NaN.
+
+    Raises:
+      ValueError: if shapes differ, or an option is out of range.
+      TypeError: if `logits` are not floating, or `labels` not integers.
+
+    Gradient: that of the formula, smooth; 0 where p_y is 1.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from dlcore import losses
+      >>> losses.softmax_focal_cross_entropy(jnp.array([[0.0, 0.0]]), jnp.array([1]))
+      Array([0.1732868], dtype=float32)
+
+    Source: Lin, Goyal, Girshick, He & Dollár 2017, "Focal loss for dense object detection", section 3.
+    """
+    name = "losses.softmax_focal_cross_entropy"
+    power = _checks.number(name, "gamma", gamma, low=0.0)
+    costs, y, kept = _costs(name, logits, labels, ignore_label)
+    weights = _alpha(name, alpha, jnp.shape(logits)[-1], costs.dtype)
+    # c (1 − exp(−c))^γ, for c = −log p.
+    wrong = -jnp.expm1(-costs)
+    plain = (costs == np.inf) | (power == 0)
+    inner = jnp.where(plain | (wrong <= 0), 1, costs)
+    focused = inner * (-jnp.expm1(-inner)) ** power
+    values = jnp.where(plain, costs, jnp.where(wrong <= 0, 0, focused))
+    return settle(y.weighted(values, weights), y, kept)
+
+
+def generalized_cross_entropy(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    q: float = 0.7,
+    class_weights: ArrayLike | None = None,
+    ignore_label: int | None = None,
+) -> Array:
+    """Between cross-entropy (q → 0) and one minus the probability of the label (q = 1), which wrong labels harm less.
+
+        L = w_y (1 − p_y^q) / q,   p = softmax(z)
+
+    Args:
+      logits: z, (*batch, K), floating.
+      labels: y, (*batch,) integers in [0, K).
+      q: in [0, 1]; 0 is the limit, `softmax_cross_entropy`.
+      class_weights: w, (K,), floating; ones if `None`.
+      ignore_label: as for `softmax_cross_entropy`.
+
+    Returns:
+      L: (*batch,), in the dtype of `logits`, at most w / q; computed in float32 or wider, from the logarithm of p. A
+      label outside [0, K) that is not `ignore_label` gives NaN.
+
+    Raises:
+      ValueError: if shapes differ, or `q` is outside [0, 1].
+      TypeError: if `logits` are not floating, or `labels` not integers.
+
+    Gradient: that of the cross-entropy times p_y^q; smooth.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from dlcore import losses
+      >>> losses.generalized_cross_entropy(jnp.array([[0.0, 0.0]]), jnp.array([1]), q=1.0)
+      Array([0.5], dtype=float32)
+
+    Source: Zhang & Sabuncu 2018, "Generalized cross entropy loss for training deep neural networks with noisy labels".
+    """
+    name = "losses.generalized_cross_entropy"
+    power = _checks.fraction(name, "q", q)
+    costs, y, kept = _costs(name, logits, labels, ignore_label)
+    weights = per_class(name, class_weights, jnp.shape(logits)[-1], costs.dtype)
+    values = -jnp.expm1(-power * costs) / power if power else costs
+    return settle(y.weighted(values, weights), y, kept)
+
+
+def _costs(name: str, logits: ArrayLike, labels: ArrayLike, ignore_label: int | None) -> tuple[Array, Labels, np.dtype]:
+    """−log p of each example's class, the labels, and the dtype to return."""
+    z, kept = classes(name, "logits", logits)
+    y = Labels.of(name, labels, z.shape[:-1], "logits", z.shape[-1], ignore_label)
+    z = y.quiet(z)
+    log_total, top = _log_total(z)
+    return log_total[..., 0] - shift(y.pick(z), top[..., 0]), y, kept
+
+
+def _alpha(name: str, alpha: float | ArrayLike | None, count: int, dtype: np.dtype) -> Array | None:
+    if alpha is None or (isinstance(alpha, jax.Array | np.ndarray) and alpha.shape != ()):
+        return per_class(name, alpha, count, dtype, argument="alpha")
+    return jnp.full(count, _checks.scalar(name, "alpha", alpha, low=0.0), dtype)
+
+
+def _log_total(z: Array) -> tuple[Array, Array]:
+    """log Σ exp(z − top) and top, the largest of each row; both (*batch, 1)."""
+    top = peak(z, -1)
+    total = jnp.exp(shift(z, top)).sum(-1, keepdims=True)
+    return jnp.log(jnp.where(total == 0, 1, total)), top

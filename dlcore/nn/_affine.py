@@ -13,7 +13,7 @@ from dlcore._precision import compute_dtype
 from dlcore._tree import broadcast_to_rank
 from dlcore._typing import Array, DType
 
-__all__ = ["add_bias", "affine", "float_dtype", "scale_and_offset"]
+__all__ = ["add_bias", "affine", "classifier", "float_dtype", "scale_and_offset"]
 
 
 def add_bias(function: str, params: Mapping[str, Any], y: Array) -> Array:
@@ -78,3 +78,26 @@ def affine(y: Array, scale: Array | None, offset: Array | None, axes: Sequence[i
     if scale is not None:
         y = y * scale.astype(y.dtype).reshape(shape)
     return y if offset is None else y + offset.astype(y.dtype).reshape(shape)
+
+
+def classifier(name: str, params: Any, features: Any) -> tuple[Array, Array | None, Array]:
+    """A linear layer before a softmax: its kernel (D, K), its bias, if there is one, and the features that fit it."""
+    leaves = _checks.params(name, params, required=["kernel"], optional=["bias"])
+    x = _checks.floating(name, "features", features)
+    kernel = _checks.array(name, "params['kernel']", leaves["kernel"])
+    if kernel.ndim != 2 or kernel.shape[1] == 0:
+        raise _checks.value_error(
+            name, "params['kernel']", f"shape {kernel.shape}", "(in, classes), at least one class", "See nn.dense_init."
+        )
+    _checks.same_dtype(name, x, "params['kernel']", kernel)
+    _checks.feature_axis(name, x, kernel.shape[0], "params['kernel']", argument="features")
+    if "bias" not in leaves:
+        return kernel, None, x
+    bias = _checks.array(name, "params['bias']", leaves["bias"])
+    if bias.shape != kernel.shape[1:]:
+        raise _checks.value_error(
+            name, "params['bias']", f"shape {bias.shape}", f"{kernel.shape[1:]}, one entry for each class",
+            "Make both with one init.",
+        )  # fmt: skip
+    _checks.same_dtype(name, x, "params['bias']", bias)
+    return kernel, bias, x

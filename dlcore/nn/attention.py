@@ -11,8 +11,8 @@ from jax import lax
 
 from dlcore import _checks
 from dlcore._precision import compute_dtype
+from dlcore._shift import peak, shift
 from dlcore._typing import Array, ArrayLike
-from dlcore.nn.softmax import peak, shift
 
 __all__ = ["attend", "dot_product_attention"]
 

@@ -9,8 +9,9 @@ from jax import lax
 from dlcore import _checks
 from dlcore._precision import compute_dtype
 from dlcore._random import gumbel
+from dlcore._shift import peak, shift
 from dlcore._typing import Array, ArrayLike, Key
-from dlcore.nn.softmax import peak, shift, softmax
+from dlcore.nn.softmax import softmax
 
 __all__ = ["gumbel_softmax"]
 

@@ -142,27 +142,11 @@ def _normalised(
 ) -> Array:
     _checks.params(name, params, required=[], optional=leaves)
     values = _checks.floating(name, "x", x)
-    axes = _axes(name, axis, values.ndim)
+    axes = _checks.distinct_axes(name, "axis", axis, values.ndim)
     epsilon = _checks.number(name, "epsilon", epsilon, above=0.0)
     scale, offset = scale_and_offset(name, params, tuple(values.shape[axis] for axis in axes), optional=leaves)
     normal = standardise(values.astype(compute_dtype(values.dtype)), axes, epsilon, "offset" in leaves)
     return affine(normal, scale, offset, axes).astype(values.dtype)
-
-
-def _axes(name: str, axis: int | Sequence[int], ndim: int) -> tuple[int, ...]:
-    """One or several distinct axes of an array of rank `ndim`, negative and sorted."""
-    entries = (axis,) if isinstance(axis, numbers.Integral) else axis
-    if not isinstance(entries, Sequence) or isinstance(entries, str) or not entries:
-        raise _checks.type_error(
-            name, "axis", _checks.describe(axis), "an int or a tuple of ints", "-1 is the last axis, the features."
-        )
-    whole = [_checks.integer(name, "axis", entry, low=-(2**31)) for entry in entries]
-    result = tuple(sorted(entry if entry < 0 else entry - ndim for entry in whole))
-    if any(not -ndim <= entry < 0 for entry in result) or len(set(result)) != len(result):
-        raise _checks.value_error(
-            name, "axis", axis, f"distinct axes of x, which has {ndim}", "-1 is the last axis, the features."
-        )
-    return result
 
 
 def _sizes(name: str, features: int | Sequence[int]) -> tuple[int, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +11,10 @@ from jax import lax
 
 from dlcore import _checks
 from dlcore._precision import compute_dtype
+from dlcore._shift import peak, shift
 from dlcore._tree import broadcast_to_rank
 from dlcore._typing import Array, ArrayLike, Key, Params
-from dlcore.nn.softmax import peak, shift
+from dlcore.nn._affine import classifier
 
 __all__ = ["sampled_softmax_loss"]
 
@@ -85,7 +85,7 @@ def sampled_softmax_loss(
     """
     name = "nn.sampled_softmax_loss"
     key = _checks.key(name, key)
-    kernel, bias, x = _opened(name, params, features)
+    kernel, bias, x = classifier(name, params, features)
     y = _checks.labels(name, "labels", labels, x.shape[:-1], "features")
     number = _checks.integer(name, "samples", samples, low=1)
     _checks.one_of(name, "sampler", sampler, SAMPLERS)
@@ -124,29 +124,6 @@ def sampled_softmax_loss(
     values = (jnp.log(jnp.where(total == 0, 1, total)) - truth)[..., 0]
     # A product, so that a wrong label poisons the gradient as well and nobody trains past it.
     return (values * jnp.where(inside, 1, jnp.nan).astype(dtype)).astype(x.dtype)
-
-
-def _opened(name: str, params: Params, features: Any) -> tuple[Array, Array | None, Array]:
-    """The kernel, the bias, if there is one, and the features, which fit each other."""
-    leaves = _checks.params(name, params, required=["kernel"], optional=["bias"])
-    x = _checks.floating(name, "features", features)
-    kernel = _checks.array(name, "params['kernel']", leaves["kernel"])
-    if kernel.ndim != 2 or kernel.shape[1] == 0:
-        raise _checks.value_error(
-            name, "params['kernel']", f"shape {kernel.shape}", "(in, classes), at least one class", "See nn.dense_init."
-        )
-    _checks.same_dtype(name, x, "params['kernel']", kernel)
-    _checks.feature_axis(name, x, kernel.shape[0], "params['kernel']", argument="features")
-    if "bias" not in leaves:
-        return kernel, None, x
-    bias = _checks.array(name, "params['bias']", leaves["bias"])
-    if bias.shape != kernel.shape[1:]:
-        raise _checks.value_error(
-            name, "params['bias']", f"shape {bias.shape}", f"{kernel.shape[1:]}, one entry for each class",
-            "Make both with one init.",
-        )  # fmt: skip
-    _checks.same_dtype(name, x, "params['bias']", bias)
-    return kernel, bias, x
 
 
 def _log_uniform(key: Key, number: int, classes: int) -> Array:

@@ -8,9 +8,9 @@ from jax import lax
 
 from dlcore import _checks
 from dlcore._precision import compute_dtype
+from dlcore._shift import peak, shift
 from dlcore._tree import broadcast_to_rank
 from dlcore._typing import Array, ArrayLike
-from dlcore.nn.softmax import peak, shift
 
 __all__ = ["sparsemax"]
 

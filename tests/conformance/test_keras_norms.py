@@ -1,4 +1,4 @@
-"""Keras' dense layers, embedding, normalisation, activations and losses: values and gradients."""
+"""Keras' dense layers, embedding, normalisation and activations: values and gradients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from tests.conformance.compare import Comparison, check_all
 from tests.conformance.keras_layers import comparison, keras
-from tests.conformance.ours import losses, nn
+from tests.conformance.ours import nn
 
 SUITE = "Keras"
 K = keras.layers
@@ -206,63 +206,3 @@ def test_what_is_wrong_in_keras(tally):
             np.testing.assert_allclose(ours.mT, getattr(nn, function)({}, jnp.asarray(x.numpy()).T[None], epsilon=1e-3))
             assert np.abs(theirs - ours).max() > 0.1, f"Keras' {name} is right now: draw other axes"
             notes.append("on PyTorch Keras normalises the last axis where it is told another; no more is compared")
-
-
-def draw_sparse_cross_entropy(d):
-    classes, ignored = d.size(2, 5), d.cycle(None, 1)
-    arrays = {"logits": d.normal(2, 3, classes), "labels": d.rng.integers(0, classes, (2, 3))}
-
-    def theirs(logits, labels):
-        return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True, ignore_class=ignored)
-
-    ours = lambda logits, labels: losses.softmax_cross_entropy(logits, labels, ignore_label=ignored)
-    return Comparison(ours, theirs, arrays, d.dtype, {"ignore_label": ignored})
-
-
-def draw_smoothed_cross_entropy(d):
-    classes, smoothing = d.size(2, 5), d.cycle(0.0, 0.1, 0.5)
-    arrays = {"logits": d.normal(2, 3, classes), "labels": d.rng.integers(0, classes, (2, 3))}
-
-    def theirs(logits, labels):
-        one_hot = keras.ops.one_hot(labels, classes, dtype="float64")
-        return keras.losses.categorical_crossentropy(one_hot, logits, from_logits=True, label_smoothing=smoothing)
-
-    ours = lambda logits, labels: losses.softmax_cross_entropy(logits, labels, label_smoothing=smoothing)
-    return Comparison(ours, theirs, arrays, d.dtype, {"label_smoothing": smoothing})
-
-
-def over_features(function, theirs, positive=False, choices=(({}, {}),)):
-    """A loss for each element, of which Keras takes the mean over the last axis; it puts the targets first."""
-
-    def draw(d):
-        ours_options, their_options = d.cycle(*choices)
-        values = lambda: abs(d.normal(3, 4)) + 0.1 if positive else d.normal(3, 4)
-        return Comparison(
-            lambda predictions, targets: jnp.mean(
-                getattr(losses, function)(predictions, targets, **ours_options), axis=-1
-            ),
-            lambda predictions, targets: getattr(keras.losses, theirs)(targets, predictions, **their_options),
-            {"predictions": values(), "targets": values()},
-            d.dtype,
-            ours_options,
-        )
-
-    return draw
-
-
-LOSSES = {
-    "sparse_categorical_crossentropy": draw_sparse_cross_entropy,
-    "categorical_crossentropy": draw_smoothed_cross_entropy,
-    "mean_squared_error": over_features("squared_error", "mean_squared_error"),
-    "mean_absolute_error": over_features("absolute_error", "mean_absolute_error"),
-    "mean_squared_logarithmic_error": over_features(
-        "squared_logarithmic_error", "mean_squared_logarithmic_error", True
-    ),
-    "huber": over_features("huber", "huber", choices=[({"delta": v}, {"delta": v}) for v in (1.0, 0.5)]),
-    "log_cosh": over_features("log_cosh", "log_cosh"),
-}
-
-
-@pytest.mark.parametrize("name", LOSSES)
-def test_loss(name, tally, rng, draws):
-    check_all(tally(f"losses.{name}"), rng, min(draws, 12), LOSSES[name])

@@ -80,10 +80,12 @@ def per_element(name, theirs, make=pair, choices=((), ()), fixed=()):
 
     def draw(d):
         ours_options, their_options = d.cycle(*choices) if choices[0] else ({}, {})
+        arrays = make(d)
+        # `jit` hands keywords over in the order of the alphabet.
         return Comparison(
-            lambda **arrays: getattr(losses, name)(*arrays.values(), **ours_options),
-            lambda **arrays: theirs(*arrays.values(), **their_options),
-            make(d),
+            lambda **given: getattr(losses, name)(*(given[argument] for argument in arrays), **ours_options),
+            lambda **given: theirs(*(given[argument] for argument in arrays), **their_options),
+            arrays,
             d.dtype,
             ours_options,
             fixed=fixed,
@@ -227,7 +229,8 @@ LOSSES = {
     "cosine_embedding": per_element(
         "cosine_embedding",
         unreduced(F.cosine_embedding_loss),
-        lambda d: {"first": d.normal(4, 3), "second": d.normal(4, 3), "signs": signs(d, 4)},
+        # Large, since PyTorch adds 10⁻¹² to squared norms.
+        lambda d: {"first": 1e3 * d.normal(4, 3), "second": 1e3 * d.normal(4, 3), "signs": signs(d, 4)},
         same("margin", 0.0, 0.3),
         fixed=("signs",),
     ),

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -20,6 +19,7 @@ from jax import lax
 from dlcore import _checks
 from dlcore._precision import compute_dtype
 from dlcore._typing import Array, ArrayLike
+from dlcore._varying import varying
 from dlcore.nn.recurrent._params import Weights
 
 __all__ = ["flag", "gate_blocks", "sequence", "state_of", "through_time"]
@@ -127,7 +127,7 @@ def through_time(
         return after, jnp.where(on, after[0], 0).astype(x.dtype)
 
     inputs = (affine(values) if outside else values, counts)
-    state = _as_varying(state, (weights, inputs))
+    state = varying(state, (state, weights, inputs))
     state, ys = lax.scan(body, state, inputs, reverse=bool(reverse), unroll=unroll)
     return jnp.moveaxis(ys, 0, -2), tuple(part.astype(x.dtype) for part in state)
 
@@ -145,15 +145,3 @@ def _counts(name: str, lengths: ArrayLike, batch: tuple[int, ...], count: int) -
         )
     steps = jnp.arange(count, dtype=ends.dtype)
     return steps.reshape((1,) * len(batch) + (count,)) < ends[..., None]
-
-
-def _as_varying(state: tuple[Array, ...], others: Any) -> tuple[Array, ...]:
-    """Inside `shard_map`, the state marked as different on each device where any of `others` is: a scan wants to know
-    before the first step."""
-    names = frozenset[str]().union(*(jax.typeof(leaf).vma for leaf in jax.tree.leaves((state, others))))
-
-    def marked(part: Array) -> Array:
-        missing = tuple(names - jax.typeof(part).vma)
-        return lax.pcast(part, missing, to="varying") if missing else part
-
-    return tuple(marked(part) for part in state)

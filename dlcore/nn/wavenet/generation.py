@@ -27,11 +27,12 @@ from jax import lax
 
 from dlcore import _checks
 from dlcore._precision import compute_dtype
+from dlcore._shift import peak, shift
 from dlcore._typing import Array, ArrayLike, Key, Params
+from dlcore._varying import varying
 from dlcore.nn.embedding import embedding
-from dlcore.nn.softmax import peak, shift
 from dlcore.nn.wavenet.config import Conditions, WaveNetConfig, check_condition, check_config
-from dlcore.nn.wavenet.network import check_params, check_tokens, gated, head, network, varying
+from dlcore.nn.wavenet.network import check_params, check_tokens, gated, head, network
 
 __all__ = ["Cache", "Weights", "advance", "draw", "empty", "prepare", "prime", "wavenet_generate"]
 

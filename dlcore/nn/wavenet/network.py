@@ -18,6 +18,7 @@ from jax import lax
 from dlcore import _checks
 from dlcore._precision import compute_dtype
 from dlcore._typing import Array, ArrayLike, DType, Key, Params, PyTree
+from dlcore._varying import varying
 from dlcore.nn._affine import float_dtype
 from dlcore.nn.activations.rectified import relu
 from dlcore.nn.activations.sigmoidal import sigmoid, tanh
@@ -26,7 +27,7 @@ from dlcore.nn.dense import dense
 from dlcore.nn.embedding import embedding
 from dlcore.nn.wavenet.config import Conditions, WaveNetConfig, check_condition, check_config
 
-__all__ = ["check_params", "check_tokens", "gated", "head", "network", "varying", "wavenet", "wavenet_init"]
+__all__ = ["check_params", "check_tokens", "gated", "head", "network", "wavenet", "wavenet_init"]
 
 # Of every group of parameters, the shape of its kernel and whether it has a bias.
 Groups: TypeAlias = dict[str, tuple[tuple[int, ...], bool]]
@@ -197,20 +198,6 @@ def head(params: Params, total: Array) -> Array:
     """Logits (…, K) from the sum of the skips."""
     hidden = _pointwise(params["hidden"], relu(total).astype(params["hidden"]["kernel"].dtype))
     return _pointwise(params["logits"], relu(hidden))
-
-
-def varying(begin: PyTree, inputs: PyTree) -> PyTree:
-    """What a scan begins with, marked to differ between devices wherever one of `inputs` does.
-
-    Inside `shard_map`, what a scan carries must be marked the same before and after a step.
-    """
-    axes = frozenset().union(*(jax.typeof(leaf).vma for leaf in jax.tree.leaves(inputs)))
-
-    def mark(leaf: Array) -> Array:
-        missing = tuple(sorted(axes - jax.typeof(leaf).vma))
-        return lax.pcast(leaf, missing, to="varying") if missing else leaf
-
-    return jax.tree.map(mark, begin)
 
 
 def check_params(function: str, params: Any, config: WaveNetConfig) -> dict[str, dict[str, Array]]:

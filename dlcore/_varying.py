@@ -1,0 +1,31 @@
+"""Inside `shard_map`: what a scan carries must be marked the same before and after, and so must gradients."""
+
+from __future__ import annotations
+
+import jax
+from jax import lax
+
+from dlcore._typing import Array, PyTree
+
+__all__ = ["summed", "varying"]
+
+
+def varying(begin: PyTree, inputs: PyTree) -> PyTree:
+    """What a scan begins with, marked to differ between devices wherever one of `inputs` does."""
+    axes = frozenset[str]().union(*(jax.typeof(leaf).vma for leaf in jax.tree.leaves(inputs)))
+
+    def mark(leaf: Array) -> Array:
+        missing = tuple(sorted(axes - jax.typeof(leaf).vma))
+        return lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(mark, begin)
+
+
+def summed(gradients: PyTree, inputs: PyTree) -> PyTree:
+    """Gradients added up over the devices on which the input is one and the same, as a `custom_vjp` has to."""
+
+    def add(gradient: Array, leaf: Array) -> Array:
+        shared = tuple(sorted(jax.typeof(gradient).vma - jax.typeof(leaf).vma))
+        return lax.psum(gradient, shared) if shared else gradient
+
+    return jax.tree.map(add, gradients, inputs)
