@@ -35,6 +35,8 @@ from tests.registry_recurrent import RECURRENT
 from tests.registry_wavenet import WAVENET
 from tests.registry_windows import WINDOWS
 
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+
 
 def draw_prelu(d):
     shape = (*d.lead(), *d.shape(0, 1), d.size())
@@ -63,6 +65,21 @@ def draw_tree(d):
     kernel, bias = d.lead() + d.shape(1, 2), d.shape(0, 1)
     make = lambda rng, dtype: ({"fc": {"kernel": normal(rng, dtype, *kernel), "bias": normal(rng, dtype, *bias)}},)
     return {"make": make}
+
+
+def draw_matrices(d):
+    make = lambda rng, dtype: ({"kernel": normal(rng, dtype, 3, 2), "bias": normal(rng, dtype, *shape)},)
+    shape = (*d.shape(0, 1), d.size(), d.size())
+    return {"make": make}
+
+
+def draw_linear_unit(d):
+    inside, lead, out = d.size(), (*d.lead(), *d.shape(0, 1)), d.shape(0, 1)
+    return {
+        "make": lambda rng, dtype: (normal(rng, dtype, inside, *out), normal(rng, dtype, *lead, inside)),
+        "options": {"rate": d.choose(0.25, 0.0, 0.5), **d.options(inverted=(False,))},
+        "batched": d.batched(1),
+    }
 
 
 def draw_shift(d):
@@ -189,6 +206,74 @@ ENTRIES: tuple[Entry, ...] = (
         ),
         draw=draw_tree,
     ),
+    *(
+        Entry(
+            f"penalties.{name}",
+            function,
+            lambda rng, dtype: ({"kernel": normal(rng, dtype, 3, 2), "bias": normal(rng, dtype, 4, 2)},),
+            smooth=(0,),
+            dtypes=dtypes,
+            bad=(
+                *(Bad(argument, error, option(**{argument: value})) for argument, value, error in bad),
+                Bad("params['kernel']", TypeError, replace(0, {"kernel": jnp.ones((2, 2), int)})),
+            ),
+            draw=draw_matrices,
+        )
+        for name, function, dtypes, bad in (
+            (
+                "l1",
+                lambda params, strength=0.3: penalties.l1(strength).value(params),
+                ("float32", "float64"),
+                (("strength", -1.0, ValueError), ("strength", "weak", TypeError)),
+            ),
+            (
+                "elastic_net",
+                lambda params, l1=0.3, l2=0.2: penalties.elastic_net(l1, l2).value(params),
+                ("float32", "float64"),
+                (("l1", -1.0, ValueError), ("l2", "weak", TypeError)),
+            ),
+            (
+                "group_lasso",
+                lambda params, axis=-1, strength=0.3: penalties.group_lasso(strength, axis=axis).value(params),
+                ("float32", "float64"),
+                (("strength", -1.0, ValueError), ("axis", 0.5, TypeError), ("axis", (), TypeError)),
+            ),
+            # Constraints: their values are 0 or infinite, and what is differentiated is the projection.
+            (
+                "max_norm",
+                lambda params, axis=-1, limit=0.75: penalties.max_norm(limit, axis=axis).prox(params, 1.0),
+                FLOATS,
+                (("limit", -1.0, ValueError), ("axis", 0.5, TypeError)),
+            ),
+            ("non_negative", lambda params: penalties.non_negative().prox(params, 1.0), FLOATS, ()),
+        )
+    ),
+    Entry(
+        "penalties.combine",
+        lambda params, *more: penalties.combine(penalties.l2(0.3), penalties.l1(0.2), *more).value(params),
+        lambda rng, dtype: ({"kernel": normal(rng, dtype, 3, 2), "bias": normal(rng, dtype, 2)},),
+        smooth=(0,),
+        dtypes=("float32", "float64"),
+        bad=(Bad("penalties[2]", TypeError, lambda args, options: args.append(0.3)),),
+        draw=draw_tree,
+    ),
+    Entry(
+        "penalties.dropout_penalty",
+        penalties.dropout_penalty,
+        lambda rng, dtype: (normal(rng, dtype, 4, 2), normal(rng, dtype, 5, 4)),
+        options={"rate": 0.25},
+        batched=(1,),
+        smooth=(0, 1),
+        degree=4,
+        bad=(
+            *refuses_kinds(0, "weights"),
+            Bad("inputs", ValueError, replace(1, jnp.ones((5, 3)))),
+            Bad("inputs", TypeError, replace(1, jnp.ones((5, 4), jnp.bfloat16))),
+            Bad("rate", ValueError, option(rate=1.0)),
+            Bad("inverted", TypeError, option(inverted=1)),
+        ),
+        draw=draw_linear_unit,
+    ),
     Entry(
         "penalties.on",
         lambda params, **options: penalties.on(
@@ -255,6 +340,8 @@ ELSEWHERE = {
     "nn.initializers": "JAX's own; their fan-in: tests/nn/test_dense.py and tests/nn/test_convolution.py",
     "nn.layouts": "a module; tests/nn/test_layouts.py",
     "penalties.Penalty": "a NamedTuple",
+    "penalties.ProximalState": "a NamedTuple; tests/penalties/test_proximal.py",
+    "penalties.proximal": "tests/penalties/test_proximal.py",
     "data.DataSet": "a NamedTuple",
     "data.load": "tests/data/test_sets.py",
     "train.DivergedError": "tests/train/test_fit.py",

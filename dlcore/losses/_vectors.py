@@ -18,7 +18,7 @@ def direction(x: Array, axis: int) -> tuple[Array, Array]:
     # Scaled by the largest first, so that no square overflows or vanishes. The result does not depend on the scale,
     # and so the derivative does not either.
     scale = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=axis, keepdims=True, initial=0))
-    some = scale > 0
+    some = scale != 0  # NaN too, which stays
     scaled = x / jnp.where(some, scale, 1)
     squares = (scaled**2).sum(axis, keepdims=True)
     return scaled / jnp.sqrt(jnp.where(some, squares, 1)), some
@@ -44,7 +44,7 @@ def length(x: Array, p: float) -> Array:
     if p == math.inf:
         return largest[..., 0]
     scale = jax.lax.stop_gradient(largest)
-    some = scale > 0
+    some = scale != 0  # NaN too, which stays
     scale = jnp.where(some, scale, 1)
     powers = (sizes / scale) ** (int(p) if float(p).is_integer() else p)
     total = jnp.where(some[..., 0], powers.sum(-1), 1)

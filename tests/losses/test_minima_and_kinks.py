@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from dlcore import losses
-from tests.tolerance import FLOATS
 
 INF, NAN = np.inf, np.nan
 F16_SAFE = [0.25, -1.5, 3.0, 0.0]
@@ -99,9 +98,9 @@ def run(name, args, options):
     return value, pull(jnp.ones_like(value))[0]
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("name", MINIMA)
-def test_at_the_least_value_the_gradient_is_exactly_zero(name, dtype, x64):
+def test_at_the_least_value_the_gradient_is_exactly_zero(name, dtype):
     args, options, least = MINIMA[name]
     value, gradient = run(name, arrays(args, dtype), options)
     assert (value == least).all(), value
@@ -136,6 +135,14 @@ def test_nearly_parallel_vectors_have_a_distance_that_is_not_rounding(rng):
     assert (value >= 0).all()
     # 1 − cos would have no digit left: it is about 10⁻⁸.
     np.testing.assert_allclose(value, ((u - v) ** 2).sum(-1) / 2, rtol=0.02)
+
+
+@pytest.mark.parametrize("name", ["cosine_distance", "cosine_embedding", "triplet_margin"])
+def test_nan_is_no_vector_of_zeros(name):
+    x, y = jnp.array([[jnp.nan, 1.0], [1.0, 2.0]]), jnp.array([[1.0, 1.0], [2.0, 1.0]])
+    rest = {"cosine_embedding": (y, jnp.ones(2)), "triplet_margin": (y, y)}
+    value = getattr(losses, name)(x, *rest.get(name, (y,)), **({"p": 3} if name == "triplet_margin" else {}))
+    assert np.isnan(value).tolist() == [True, False]
 
 
 SIGNED = {
