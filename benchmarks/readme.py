@@ -165,7 +165,22 @@ def wavenet() -> str:
     return "\n".join(lines)
 
 
-PARTS = {"demo": demo, "gradcheck": gradcheck, "kernels": kernels, "wavenet": wavenet}
+def heads() -> str:
+    """The linear head fused with its loss, beside the two functions one after the other."""
+    lines = [
+        "| linear head and loss, forward and backward, CPU | plain | fused | time | temporary memory |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for row in stored("linear_softmax")["rows"]["rows"]:
+        plain, fused = (row["milliseconds"][name]["median"] for name in ("plain", "dlcore"))
+        memory = " → ".join(f"{row['temporary_bytes'][name] / 1e6:,.0f}" for name in ("plain", "dlcore"))
+        lines.append(
+            f"| {_by(row['shape'])} classes | {plain:.0f} ms | {fused:.0f} ms | {row['time_ratio']:.2f} × | {memory} MB |"
+        )
+    return "\n".join(lines)
+
+
+PARTS = {"demo": demo, "gradcheck": gradcheck, "heads": heads, "kernels": kernels, "wavenet": wavenet}
 
 
 def _by(sizes: list[int]) -> str:

@@ -17,7 +17,7 @@ __all__ = ["linear_softmax_cross_entropy"]
 
 # So many logits are held at once by default: more do not stay in a cache, fewer make narrow products.
 LOGITS = 2**20
-NARROWEST = 256
+NARROWEST, WIDEST = 256, 1024
 
 
 def linear_softmax_cross_entropy(
@@ -76,7 +76,9 @@ def linear_softmax_cross_entropy(
     dtype = compute_dtype(x.dtype)
     weights = per_class(name, class_weights, k, dtype)
     rows = math.prod(x.shape[:-1])
-    width = max(NARROWEST, LOGITS // max(rows, 1)) if chunk is None else _checks.integer(name, "chunk", chunk, low=1)
+    width = min(max(NARROWEST, LOGITS // max(rows, 1)), WIDEST)
+    if chunk is not None:
+        width = _checks.integer(name, "chunk", chunk, low=1)
 
     index = y.which.reshape(rows)
     own = (1 - smoothing) * (jnp.ones(rows, dtype) if weights is None else weights[index])
