@@ -175,7 +175,8 @@ def heads() -> str:
         plain, fused = (row["milliseconds"][name]["median"] for name in ("plain", "dlcore"))
         memory = " → ".join(f"{row['temporary_bytes'][name] / 1e6:,.0f}" for name in ("plain", "dlcore"))
         lines.append(
-            f"| {_by(row['shape'])} classes | {plain:.0f} ms | {fused:.0f} ms | {row['time_ratio']:.2f} × | {memory} MB |"
+            f"| {_by(row['shape'])} classes | {plain:.0f} ms | {fused:.0f} ms | "
+            f"{row['time_ratio']:.2f} × | {memory} MB |"
         )
     return "\n".join(lines)
 
