@@ -9,10 +9,10 @@ import re
 import pytest
 
 import dlcore
-from dlcore import backprop, data, diagnostics, losses, models, nn, penalties, train
+from dlcore import backprop, data, diagnostics, lab, losses, models, nn, penalties, train
 
 MODULES = {
-    "nn": nn, "losses": losses, "penalties": penalties, "models": models, "train": train, "data": data,
+    "nn": nn, "losses": losses, "penalties": penalties, "models": models, "train": train, "data": data, "lab": lab,
     "diagnostics": diagnostics, "backprop": backprop,
 }  # fmt: skip
 FORBIDDEN = {"rng", "training", "deterministic", "is_training", "eps", "lr", "alpha_", "dim"}

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore import backprop, data, gradcheck, losses, nn, penalties, train
+from dlcore import backprop, data, gradcheck, lab, losses, nn, penalties, train
 from tests.backprop.table import RULES_UNDER_TEST
 from tests.properties import arrays, call, scalar, static
 from tests.registry import ELSEWHERE, ENTRIES
@@ -21,6 +21,7 @@ MODULES = {
     "backprop": backprop,
     "data": data,
     "gradcheck": gradcheck,
+    "lab": lab,
     "losses": losses,
     "nn": nn,
     "penalties": penalties,

@@ -127,6 +127,23 @@ def train(
         _print_result(result)
 
 
+@app.command("lab")
+def run_experiment(
+    name: Annotated[str, typer.Argument(help="The experiment; none lists them.", show_default=False)] = "",
+    out: Annotated[str, typer.Option(help="Where result.json and the picture go.", show_default="runs/lab-NAME")] = "",
+    show_traceback: Annotated[bool, typer.Option("--traceback", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Answer one of the notes' questions by an experiment: a table, a picture and a verdict."""
+    from dlcore.app.experiments import experiment, listing
+
+    if not name:
+        print(listing())
+        return
+    folder = Path(out) if out else Path("runs") / f"lab-{name}"
+    result = experiment(name, folder)
+    print(result.question, result.table(), result.verdict, f"{folder}: result.json and the picture", sep="\n\n")
+
+
 @app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as one JSON object.")] = False,
