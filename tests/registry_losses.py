@@ -574,6 +574,7 @@ LOSSES: tuple[Entry, ...] = (
             Bad("labels", ValueError, replace(2, jnp.ones((3, 2), int))),
             Bad("label_paddings", ValueError, replace(3, jnp.zeros((2, 3)))),
             Bad("blank_id", ValueError, option(blank_id=3)),
+            Bad("log_epsilon", ValueError, option(log_epsilon=0.0)),
         ),
         draw=draw_alignments,
     ),

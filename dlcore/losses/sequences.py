@@ -21,6 +21,7 @@ def ctc(
     label_paddings: ArrayLike,
     *,
     blank_id: int = 0,
+    log_epsilon: float = -1e5,
 ) -> Array:
     """Connectionist temporal classification: the cost of a sequence of labels under all its alignments.
 
@@ -35,13 +36,14 @@ def ctc(
       labels: (B, N) integers in [0, K), without blanks.
       label_paddings: (B, N): 1 for a label that is padding, 0 for others, which come first.
       blank_id: the class of the blank.
+      log_epsilon: a negative number that stands for log 0.
 
     Returns:
       L: (B,), in the dtype of `logits`; computed in float32 or wider. More labels than an alignment has room for cost
-      10⁵ and more, which stands for infinity. A label outside [0, K), or a blank among them, gives NaN.
+      −log_epsilon and more, which stands for infinity. A label outside [0, K), or a blank among them, gives NaN.
 
     Raises:
-      ValueError: if shapes do not fit, or `blank_id` is no class.
+      ValueError: if shapes do not fit, `blank_id` is no class, or `log_epsilon` is not negative.
       TypeError: if `logits` are not floating, or `labels` not integers.
 
     Gradient: smooth.
@@ -66,13 +68,16 @@ def ctc(
     blank = _checks.integer(name, "blank_id", blank_id, low=0)
     if blank >= k:
         raise _checks.value_error(name, "blank_id", blank, f"one of the {k} classes", "The blank is a class too.")
+    least = _checks.number(name, "log_epsilon", log_epsilon)
+    if least >= 0:
+        raise _checks.value_error(name, "log_epsilon", log_epsilon, "a negative number", "−10⁵ by default.")
     gaps = _paddings(name, "logit_paddings", logit_paddings, (batch, frames), z)
     ends = _paddings(name, "label_paddings", label_paddings, y.shape, z)
     valid = ((y >= 0) & (y < k) & (y != blank)) | (ends == 1)
     y = jnp.where(valid, y, 0)
     # Optax multiplies labels and paddings of several dtypes.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        values = optax.ctc_loss(z, gaps, y, ends, blank_id=blank)
+        values = optax.ctc_loss(z, gaps, y, ends, blank_id=blank, log_epsilon=least)
     return poison(values.astype(z.dtype), valid.all(-1)).astype(kept)
 
 
