@@ -8,6 +8,9 @@ from pathlib import Path
 # Several devices on one CPU, so that sharding is really tested; it must be said before JAX starts.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
 
+# Each load of compiled code says at length that two preferences of the compiler are no features of the machine.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 import hypothesis
 import jax
 import numpy as np

@@ -89,7 +89,7 @@ def test_every_module_says_what_is_public(name):
 def test_the_equations_import_without_the_extras():
     code = (
         "import sys, dlcore, dlcore.nn, dlcore.losses, dlcore.penalties, dlcore.models, dlcore.train, dlcore.data, "
-        f"dlcore.diagnostics; print([name for name in {HEAVY!r} if name in sys.modules])"
+        f"dlcore.diagnostics, dlcore.lab; print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -114,9 +114,11 @@ def verdict(paths: Paths, happened: list[dict[str, Any]]) -> str:
     )
     zeros = int((paths["L2"] == 0).sum())
     sizes = np.linalg.norm(paths["L2"], axis=1)
+    growing = int((np.diff(np.abs(paths["L2"]), axis=0) > 0).any(0).sum())
     shrink = "only shrink" if (np.diff(sizes) < 0).all() else "do not only shrink"
     none = "none is ever zero" if zeros == 0 else f"{zeros} are zero"
-    return f"{first} Under L2 {none}: they {shrink}, to {100 * sizes[-1] / sizes[0]:.2g} % of their length."
+    single = f" (as a vector: {growing} of them grow for a while)" if growing else ""
+    return f"{first} Under L2 {none}: they {shrink}{single}, to {100 * sizes[-1] / sizes[0]:.2g} % of their length."
 
 
 def _solve(x: np.ndarray, y: np.ndarray, strengths: np.ndarray, make: Solve) -> np.ndarray:
