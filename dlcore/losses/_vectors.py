@@ -7,6 +7,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from dlcore._norms import scaled_norm
 from dlcore._typing import Array
 from dlcore.kernels.windows import absolute
 
@@ -15,13 +16,9 @@ __all__ = ["cosine_distance_of", "direction", "length"]
 
 def direction(x: Array, axis: int) -> tuple[Array, Array]:
     """x / ‖x‖ along `axis`, and whether there is one (that axis kept): the zero vector has none, and stays zero."""
-    # Scaled by the largest first, so that no square overflows or vanishes. The result does not depend on the scale,
-    # and so the derivative does not either.
-    scale = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=axis, keepdims=True, initial=0))
-    some = scale != 0  # NaN too, which stays
-    scaled = x / jnp.where(some, scale, 1)
-    squares = (scaled**2).sum(axis, keepdims=True)
-    return scaled / jnp.sqrt(jnp.where(some, squares, 1)), some
+    norm, scale = scaled_norm(x, axis)
+    some = norm != 0
+    return (x / scale) / jnp.where(some, norm, 1), some
 
 
 def cosine_distance_of(x: Array, y: Array, axis: int) -> Array:

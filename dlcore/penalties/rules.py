@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import _checks
+from dlcore._norms import scaled_norm
 from dlcore._precision import compute_dtype
 from dlcore._tree import mask, paths
 from dlcore._typing import Array, Params, PyTree
@@ -129,26 +130,17 @@ def _axes(term: Term, leaf: Array, name: str) -> tuple[int, ...]:
     return _checks.distinct_axes(term.function, "axis", term.axis, leaf.ndim)
 
 
-def _scaled_norm(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """‖x‖ over `axes`, kept, in units of the largest entry, and that."""
-    scale = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=axes, keepdims=True, initial=0))
-    some = scale != 0  # NaN too, which stays
-    scale = jnp.where(some, scale, 1)
-    squares = ((x / scale) ** 2).sum(axes, keepdims=True)
-    return jnp.where(some, jnp.sqrt(jnp.where(some, squares, 1)), 0), scale
-
-
 # custom_jvp: the derivative of the scaled form passes through the scale, which flushes to 0 where it is tiny.
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _lengths(x: Array, axes: tuple[int, ...]) -> Array:
     """‖x‖ over `axes`, kept."""
-    norm, scale = _scaled_norm(x, axes)
+    norm, scale = scaled_norm(x, axes)
     return norm * scale
 
 
 def _lengths_jvp(axes: tuple[int, ...], primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (x,), (moved,) = primals, tangents
-    norm, scale = _scaled_norm(x, axes)
+    norm, scale = scaled_norm(x, axes)
     direction = (x / scale) / jnp.where(norm == 0, 1, norm)
     return norm * scale, (direction * moved).sum(axes, keepdims=True)
 
@@ -187,14 +179,14 @@ def _prox(terms: list[Term], leaf: Array, step: float | Array) -> Array:
     if "sign" in kinds:
         x = jnp.where(x < 0, 0, x)
     for axes, strength in _groups(terms, leaf, dtype):
-        norm, scale = _scaled_norm(x, axes)
+        norm, scale = scaled_norm(x, axes)
         threshold = t * strength / scale
         x = jnp.where(norm <= threshold, 0, x * (1 - threshold / jnp.where(norm == 0, 1, norm)))
     if "l2" in kinds:
         x = x / (1 + 2 * t * total("l2"))
     for term in terms:
         if term.kind == "norm":
-            norm, scale = _scaled_norm(x, _axes(term, leaf, ""))
+            norm, scale = scaled_norm(x, _axes(term, leaf, ""))
             limit = jnp.asarray(term.strength, dtype) / scale
             x = jnp.where(norm > limit, x * (limit / jnp.where(norm == 0, 1, norm)), x)
     return x.astype(leaf.dtype)
