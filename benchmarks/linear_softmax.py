@@ -19,7 +19,7 @@ from benchmarks.timing import race, store
 from dlcore import losses, nn
 
 # Examples, features, classes: anchored by the second; the others are odd in every dimension, or small.
-SHAPES = ((256, 128, 4_001), (1024, 256, 32_000), (333, 100, 50_257), (4096, 64, 10_000))
+SHAPES = ((256, 128, 4_001), (1024, 256, 32_000), (333, 100, 50_257), (4096, 64, 10_000), (2048, 512, 8_192))
 
 
 def plain(params: Any, x: Any, labels: Any) -> Any:

@@ -4,8 +4,10 @@ What the plain form costs: logits, their exponentials and their gradient are (ex
 1,024 examples and 32,000 classes in float32, while the layer's own parameters are a quarter of that.
 
 The floor is three matrix products; this form has four, since the gradient computes the logits of a chunk again, from
-the saved logarithm of the sum. It makes up for the fourth by what stays in the cache. Chunks are columns of the kernel,
-read where they lie; each column's gradient is written once, in place.
+the saved logarithm of the sum. It makes up for the fourth by what stays in the cache. Where all classes are one chunk,
+its logits are kept and there are three. Chunks are columns of the kernel, read where they lie; each column's gradient
+is written once, in place. The more features, the less that is: with 256 it is still ahead, with 512 the fourth product
+costs more than the cache saves, and what is left is the memory.
 
 It has no forward mode: a `custom_jvp` would leave it to the compiler to save every chunk's probabilities, which is what
 the form is there to avoid.
@@ -67,7 +69,8 @@ def linear_softmax(head: Head, index: Array, chunk: int) -> Array:
     return _linear_softmax(head, index, min(chunk, head.kernel.shape[1]))
 
 
-# custom_vjp: see the top of the file. It saves its arguments, and two numbers for each example.
+# custom_vjp: see the top of the file. It saves its arguments and three numbers for each example, in the dtype of
+# `head.own`; and the logits where all of them are one chunk.
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _linear_softmax(head: Head, index: Array, chunk: int) -> Array:
     return _forward(head, index, chunk)[0]
@@ -77,13 +80,14 @@ def _forward(head: Head, index: Array, chunk: int) -> tuple[Array, tuple[Any, ..
     wide = head.own.dtype
     rows = head.x.shape[0]
 
+    kept = _logits(head, 0, chunk) if chunk == head.kernel.shape[1] else None
+
     def step(carry: tuple[Any, ...], start: Any, width: int) -> tuple[Any, ...]:
         top, total, picked, spread = carry
-        z = _logits(head, start, width)
+        z = _logits(head, start, width) if kept is None else kept
         higher = jnp.maximum(top, peak(z, -1))
-        shifted = shift(z, higher)
-        faded = jnp.exp(shift(top, higher))
-        total = total * faded + jnp.exp(shifted).sum(-1, keepdims=True)
+        faded = jnp.exp(_below(top, higher))
+        total = total * faded + jnp.exp(_below(z, higher)).sum(-1, keepdims=True)
         local = index - start
         here = (local >= 0) & (local < width)
         own = jnp.take_along_axis(z, jnp.where(here, local, 0)[:, None], -1)[:, 0]
@@ -107,21 +111,22 @@ def _forward(head: Head, index: Array, chunk: int) -> tuple[Array, tuple[Any, ..
     if head.spread is not None:
         finite = jnp.where(jnp.isinf(top), 0, top)
         values = values + head.spread.sum() * (log_total + finite)[:, 0] - spread
-    return values, (head, index, top, log_total, costs)
+    return values, (head, index, top, log_total, costs, kept)
 
 
 def _backward(chunk: int, kept: tuple[Any, ...], g: Array) -> tuple[Head, np.ndarray]:
-    head, index, top, log_total, costs = kept
+    head, index, top, log_total, costs, all_logits = kept
     wide = head.own.dtype
     columns = head.kernel.shape[1]
     share = g * head.own
     whole = share if head.spread is None else share + g * head.spread.sum()
-    x = head.x.astype(wide)
+    # Turned once, outside the loop, where the compiler would turn it in every product.
+    x_turned = head.x.astype(wide).T
 
     def step(carry: tuple[Any, ...], start: Any, width: int) -> tuple[Any, ...]:
         dx, dkernel, dbias, dspread = carry
-        z = _logits(head, start, width)
-        dz = whole[:, None] * jnp.exp(shift(z, top) - log_total)
+        z = _logits(head, start, width) if all_logits is None else all_logits
+        dz = whole[:, None] * jnp.exp(_below(z, top) - log_total)
         mine = lax.broadcasted_iota(jnp.int32, z.shape, 1) == (index - start)[:, None]
         dz = dz - jnp.where(mine, share[:, None], 0)
         if head.spread is not None:
@@ -131,13 +136,13 @@ def _backward(chunk: int, kept: tuple[Any, ...], g: Array) -> tuple[Head, np.nda
             dspread = lax.dynamic_update_slice_in_dim(dspread, cost, start, 0)
         part = lax.dynamic_slice_in_dim(head.kernel, start, width, 1).astype(wide)
         dx = dx + dz @ part.T
-        dkernel = lax.dynamic_update_slice_in_dim(dkernel, (x.T @ dz).astype(dkernel.dtype), start, 1)
+        dkernel = lax.dynamic_update_slice_in_dim(dkernel, (x_turned @ dz).astype(dkernel.dtype), start, 1)
         if dbias is not None:
             dbias = lax.dynamic_update_slice_in_dim(dbias, dz.sum(0).astype(dbias.dtype), start, 0)
         return dx, dkernel, dbias, dspread
 
     begin: tuple[Any, ...] = (
-        jnp.zeros(x.shape, wide),
+        jnp.zeros(head.x.shape, wide),
         jnp.zeros_like(head.kernel),
         None if head.bias is None else jnp.zeros_like(head.bias),
         None if head.spread is None else jnp.zeros_like(head.spread),
@@ -167,6 +172,12 @@ def _logits(head: Head, start: Any, width: int) -> Array:
     part = lax.dynamic_slice_in_dim(head.kernel, start, width, 1).astype(wide)
     z = head.x.astype(wide) @ part
     return z if head.bias is None else z + lax.dynamic_slice_in_dim(head.bias, start, width).astype(wide)[None]
+
+
+def _below(z: Array, top: Array) -> Array:
+    """`_shift.shift` for what is exponentiated at once, at half its operations: the largest number stands for +inf."""
+    largest = jnp.finfo(z.dtype).max
+    return jnp.minimum(z, largest) - jnp.clip(top, -largest, largest)
 
 
 def _product(weights: Array, costs: Array) -> Array:

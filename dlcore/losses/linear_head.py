@@ -15,8 +15,10 @@ from dlcore.nn._affine import classifier
 
 __all__ = ["linear_softmax_cross_entropy"]
 
-# So many logits are held at once by default: more do not stay in a cache, fewer make narrow products.
-LOGITS = 2**20
+# By default so many logits are one chunk, which the backward pass need not compute again: 4 MiB.
+FEW = 2**20
+# Of more, so many are held at once: more do not stay in a cache, fewer make narrow products.
+LOGITS = 3 * 2**18
 NARROWEST, WIDEST = 256, 1024
 
 
@@ -35,7 +37,8 @@ def linear_softmax_cross_entropy(
         L = −Σ_k w_k q_k log p_k,   p = softmax(x W + b),   q_k = (1 − s) [k = label] + s / K
 
     Neither the logits (examples, classes) nor their gradient are ever held: forward and backward go through the columns
-    of W, `chunk` at a time, and the backward pass computes a chunk's logits again.
+    of W, `chunk` at a time, and the backward pass computes a chunk's logits again. (Up to a million logits, 4 MiB, are
+    one chunk by default, and kept.)
 
     Args:
       params: `{"kernel": W (D, K)}`, perhaps with `"bias": b (K,)`, as `nn.dense`'s, in the dtype of `features`. A
@@ -76,7 +79,7 @@ def linear_softmax_cross_entropy(
     dtype = compute_dtype(x.dtype)
     weights = per_class(name, class_weights, k, dtype)
     rows = math.prod(x.shape[:-1])
-    width = min(max(NARROWEST, LOGITS // max(rows, 1)), WIDEST)
+    width = k if rows * k <= FEW else min(max(NARROWEST, LOGITS // rows), WIDEST)
     if chunk is not None:
         width = _checks.integer(name, "chunk", chunk, low=1)
 
