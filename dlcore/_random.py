@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from dlcore import _checks
+from dlcore._bits import below
 from dlcore._precision import compute_dtype
 from dlcore._typing import Array, DType, Key
 
@@ -28,12 +29,12 @@ def keep_mask(function: str, key: Key, rate: Any, shape: tuple[int, ...]) -> Arr
         threshold = jnp.round(jnp.where(p > 0, jnp.minimum(p, 1), 0) * 2.0**32)
         none = threshold >= 2.0**32
         drops = jnp.where(none, 0, threshold).astype(jnp.uint32)
-        return (jax.random.bits(key, shape, jnp.uint32) >= drops) & ~none
+        return ~(below(key, drops, shape) | none)
     share = _checks.fraction(function, "rate", rate)
     number = round(share * 2**32)
     if number in (0, 2**32):
         return number == 0
-    return jax.random.bits(key, shape, jnp.uint32) >= np.uint32(number)
+    return ~below(key, number, shape)
 
 
 def traced(function: str, rate: Any) -> bool:

@@ -9,13 +9,18 @@ and taps are combined pairwise: k + k slices instead of k · k, all of them vect
 gradient made of the slices' own transposes (pads). A long window is built from blocks of 1, 2, 4, … taps, so
 that the number of operations grows with log k. Forward mode and Hessians need no rule of their own.
 
-Measured beside `lax.reduce_window` by `python -m benchmarks.pooling`; figures: benchmarks/results/pooling.json.
+Maxima and sums of short windows have a rule all the same: the transposes of strided slices are pads with gaps, slow
+loops; `dlcore.kernels.spread` is the gradient without gaps, which needs no more of a maximum than the number of the tap
+that won, one byte. Few taps are read at once then, with nothing stored between the axes.
+
+Measured by `python -m benchmarks --only pooling`.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -26,6 +31,7 @@ from jax import lax
 
 from dlcore._typing import Array
 from dlcore._windows import WindowAxis
+from dlcore.kernels.spread import spread
 
 __all__ = ["absolute", "fold_windows", "ranked", "window_argmax", "window_max", "window_norm", "window_sum"]
 
@@ -37,6 +43,8 @@ CombineAll: TypeAlias = Callable[[Arrays, Arrays, np.ndarray], Arrays]
 
 # Up to this many taps are folded one by one; each costs a slice of the output's size.
 SHORT = 8
+# Up to this many taps of several axes are read at once, and their gradient is a rule's.
+FEW = 32
 
 
 def fold_windows(x: Array, axes: tuple[WindowAxis, ...], *, identity: float | int, combine: Combine) -> Array:
@@ -46,11 +54,76 @@ def fold_windows(x: Array, axes: tuple[WindowAxis, ...], *, identity: float | in
 
 def window_max(x: Array, axes: tuple[WindowAxis, ...]) -> Array:
     """The maximum of every window; the first maximal element takes the gradient, and NaN is a maximum."""
+    return _by_groups(x, axes, _max, _folded_max)
 
+
+def _folded_max(x: Array, axes: tuple[WindowAxis, ...]) -> Array:
     def combine(earlier: Array, later: Array, real: np.ndarray) -> Array:
         return jnp.where(_later_is_larger(earlier, later, real), later, earlier)
 
     return fold_windows(x, axes, identity=_lowest(x), combine=combine)
+
+
+# custom_jvp: see the top of the file. It saves the number of the first maximal tap, one byte an output.
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _max(x: Array, axes: tuple[WindowAxis, ...]) -> Array:
+    return _folded_max(x, axes)
+
+
+@_max.defjvp
+def _max_jvp(axes: tuple[WindowAxis, ...], primals: tuple[Array], tangents: tuple[Any]) -> tuple[Array, Any]:
+    y, index = _first_maximal_tap(primals[0], axes)
+    # Defined as a transpose, so that reverse mode, which transposes it again, runs `spread` itself.
+    return y, jax.linear_transpose(lambda dy: spread(dy, axes, index), y)(tangents[0])[0]
+
+
+def _first_maximal_tap(x: Array, axes: tuple[WindowAxis, ...]) -> tuple[Array, Array]:
+    """The maximum of every window of few taps, and which tap that is, in row-major order, as a byte."""
+    y, index, real = None, None, np.zeros((), bool)
+    for number, (part, inside) in enumerate(_taps(x, axes, _lowest(x))):
+        if y is None or index is None:
+            y, index = part, jnp.zeros(part.shape, jnp.uint8)
+        else:
+            take = _later_is_larger(y, part, real)
+            y, index = jnp.where(take, part, y), jnp.where(take, jnp.uint8(number), index)
+        real = real | inside
+    assert y is not None
+    assert index is not None
+    return y, index
+
+
+def _taps(x: Array, axes: tuple[WindowAxis, ...], filler: float | int) -> Iterator[tuple[Array, np.ndarray]]:
+    """What each tap reads, (*lead, *outputs, C), and where that is an input and no padding."""
+    lead = x.ndim - 1 - len(axes)
+    margins = [(0, 0, 0)] * lead + [(w.low, w.used - w.low - w.inputs, 0) for w in axes] + [(0, 0, 0)]
+    padded = lax.pad(x, jnp.asarray(filler, x.dtype), margins)
+    for tap in itertools.product(*(range(w.size) for w in axes)):
+        part, inside = padded, np.ones((1,) * x.ndim, bool)
+        for offset, (t, w) in enumerate(zip(tap, axes, strict=True)):
+            start, span = t * w.dilation, (w.outputs - 1) * w.stride + 1
+            part = lax.slice_in_dim(part, start, start + span, w.stride, lead + offset)
+            reads = w.taps()[:, t]
+            inside = inside & ((reads >= 0) & (reads < w.inputs)).reshape(
+                (1,) * (lead + offset) + (-1,) + (1,) * (len(axes) - offset)
+            )
+        yield part, inside
+
+
+def _by_groups(
+    x: Array, axes: tuple[WindowAxis, ...], ruled: Callable[..., Array], folded: Callable[..., Array]
+) -> Array:
+    """All axes at once where they have few taps together; else one by one, the last first, long ones without rule."""
+    if not jnp.issubdtype(x.dtype, np.inexact):
+        return folded(x, axes)
+    if math.prod(w.size for w in axes) <= FEW and all(w.size <= SHORT for w in axes):
+        return ruled(x, axes)
+    first = x.ndim - 1 - len(axes)
+    for offset in reversed(range(len(axes))):
+        w, axis = axes[offset], first + offset
+        # What stands behind the axis takes the place of the channels.
+        y = (ruled if w.size <= SHORT else folded)(x.reshape(*x.shape[: axis + 1], -1), (w,))
+        x = y.reshape(*x.shape[:axis], w.outputs, *x.shape[axis + 1 :])
+    return x
 
 
 def window_argmax(x: Array, axes: tuple[WindowAxis, ...]) -> tuple[Array, Array]:
@@ -85,7 +158,24 @@ def ranked(x: Array) -> Array:
 
 def window_sum(x: Array, axes: tuple[WindowAxis, ...]) -> Array:
     """The sum of every window, padding counting as zero."""
+    return _by_groups(x, axes, _sum, _folded_sum)
+
+
+def _folded_sum(x: Array, axes: tuple[WindowAxis, ...]) -> Array:
     return fold_windows(x, axes, identity=0, combine=lambda earlier, later, real: earlier + later)
+
+
+# custom_jvp: see the top of the file. It saves nothing.
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _sum(x: Array, axes: tuple[WindowAxis, ...]) -> Array:
+    parts = [part for part, _ in _taps(x, axes, 0)]
+    return sum(parts[1:], parts[0])
+
+
+@_sum.defjvp
+def _sum_jvp(axes: tuple[WindowAxis, ...], primals: tuple[Array], tangents: tuple[Any]) -> tuple[Array, Any]:
+    y = _sum(primals[0], axes)
+    return y, jax.linear_transpose(lambda dy: spread(dy, axes), y)(tangents[0])[0]
 
 
 def window_norm(x: Array, axes: tuple[WindowAxis, ...], p: float) -> Array:

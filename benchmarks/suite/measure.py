@@ -1,0 +1,135 @@
+"""Compares a row's contestants, then times them in turns."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmarks.suite.machine import Machine
+from benchmarks.suite.row import DLCORE, Contestant, Row, Unavailable
+
+__all__ = ["JAX_PEERS", "WrongValueError", "measure", "same"]
+
+# Whose name does not begin so runs on JAX.
+TORCH = "PyTorch"
+JAX_PEERS = "JAX"
+# A measurement lasts at least so long, many calls if need be, and a row at most so long.
+LEAST, MOST = 2e-3, 20.0
+
+
+class WrongValueError(AssertionError):
+    """A contestant computes something else than the others."""
+
+
+def same(found: list[np.ndarray], expected: list[np.ndarray], *, tolerance: float = 2e-4) -> None:
+    """Equal but for rounding, measured against the largest number of each array."""
+    assert len(found) == len(expected), f"{len(found)} arrays, not {len(expected)}"
+    for number, (a, b) in enumerate(zip(found, expected, strict=True)):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        assert a.shape == b.shape, f"array {number} has shape {a.shape}, not {b.shape}"
+        scale = max(float(np.abs(b).max(initial=0)), 1e-30)
+        far = float(np.abs(a - b).max(initial=0)) / scale
+        assert far <= tolerance, f"array {number} is {far:.1e} of its largest number away"
+
+
+def measure(row: Row, machine: Machine, *, rounds: int = 15, most: float = MOST, only: frozenset[str] = frozenset()
+) -> dict[str, Any]:  # fmt: skip
+    """One line of the table: checks first, and raises `WrongValueError`; then times.
+
+    Args:
+      rounds: how often each is measured.
+      most: seconds after which no further round begins (three there are always).
+      only: contestants to leave out all others; none named is all.
+    """
+    ready: dict[str, Contestant] = {}
+    absent: dict[str, str] = {}
+    for name, enter in row.enter.items():
+        if only and name != DLCORE and name not in only:
+            continue
+        try:
+            ready[name] = enter()
+        except Unavailable as reason:
+            absent[name] = str(reason)
+    reference: list[np.ndarray] | None = None
+    for name, contestant in ready.items():
+        found = contestant.results(contestant.run())
+        if reference is None:
+            first, reference = name, found
+            continue
+        try:
+            (row.check or same)(found, reference)
+        except AssertionError as error:
+            raise WrongValueError(f"{row.name}, {row.shape}: {name} and {first} differ: {error}") from error
+
+    times = _race(ready, rounds, most)
+    floor = None if row.floor is None else machine.seconds(row.floor) * 1e3
+    entries: dict[str, dict[str, Any]] = {}
+    for name, series in times.items():
+        low, median, high = np.percentile(series, (25, 50, 75))
+        entries[name] = {
+            "milliseconds": _round(median), "quartiles": [_round(low), _round(high)],
+            "temporary_bytes": ready[name].temporary_bytes,
+            "compile_seconds": round(ready[name].compile_seconds, 2),
+        }  # fmt: skip
+        if floor:
+            entries[name]["share_of_floor"] = round(floor / median, 3)
+    line: dict[str, Any] = {"name": row.name, "shape": row.shape, "kind": row.kind, "contestants": entries}
+    if absent:
+        line["absent"] = absent
+    if floor:
+        line["floor_milliseconds"] = _round(floor)
+    line.update(_ratios(entries))
+    return line
+
+
+def _race(ready: dict[str, Contestant], rounds: int, most: float) -> dict[str, list[float]]:
+    """Milliseconds a call, in turns whose order is drawn anew, since who runs after whom changes what is in the cache."""
+    repeats = {}
+    for name, contestant in ready.items():
+        contestant.run()
+        start = time.perf_counter()
+        contestant.run()
+        repeats[name] = max(1, round(LEAST / max(time.perf_counter() - start, 1e-7)))
+    times: dict[str, list[float]] = {name: [] for name in ready}
+    order = np.random.default_rng(0)
+    end = time.perf_counter() + most
+    for number in range(rounds):
+        if number >= 3 and time.perf_counter() > end:
+            break
+        for name in order.permutation(list(ready)).tolist():
+            run = ready[name].run
+            start = time.perf_counter()
+            for _ in range(repeats[name]):
+                run()
+            times[name].append(1e3 * (time.perf_counter() - start) / repeats[name])
+    return times
+
+
+def _ratios(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """How many times as long as dlcore's the best peer's time is, and how much memory dlcore takes beside the best."""
+    ours = entries.get(DLCORE)
+    peers = {name: entry for name, entry in entries.items() if name != DLCORE}
+    found: dict[str, Any] = {}
+    groups = {
+        "best": peers,
+        "jax": {name: entry for name, entry in peers.items() if not name.startswith(TORCH)},
+        "torch": {name: entry for name, entry in peers.items() if name.startswith(TORCH)},
+    }
+    if ours is None:
+        return found
+    for group, members in groups.items():
+        if members:
+            name = min(members, key=lambda name: members[name]["milliseconds"])
+            found[f"{group}_peer"] = name
+            found[f"{group}_ratio"] = round(members[name]["milliseconds"] / ours["milliseconds"], 3)
+    told = [entry["temporary_bytes"] for entry in peers.values() if entry["temporary_bytes"] is not None]
+    if told and ours["temporary_bytes"] is not None:
+        found["least_peer_bytes"] = min(told)
+        found["memory_ratio"] = round(min(told) / max(ours["temporary_bytes"], 1), 3)
+    return found
+
+
+def _round(milliseconds: float) -> float:
+    return float(f"{milliseconds:.4g}")
