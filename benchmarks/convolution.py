@@ -16,7 +16,8 @@ from jax import lax
 
 from benchmarks.timing import race, store
 from dlcore._windows import resolve_windows
-from dlcore.kernels.convolution import convolve, plain_convolve
+from dlcore.kernels.convolution import plain_convolve
+from dlcore.kernels.grouped_convolution import convolve
 
 # (batch, height, width, channels in), window, channels out
 CASES = (((32, 8, 8, 32), (3, 3), 64), ((32, 14, 14, 32), (3, 3), 32), ((64, 28, 28, 3), (5, 5), 16))

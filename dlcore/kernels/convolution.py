@@ -31,7 +31,7 @@ from dlcore._typing import Array
 from dlcore._windows import WindowAxis
 from dlcore.backprop.convolution import canonical_convolution, input_gradient, kernel_gradient
 
-__all__ = ["convolve", "plain_convolve"]
+__all__ = ["convolve_dense", "plain_convolve"]
 
 
 def plain_convolve(x: Array, kernel: Array, axes: Sequence[WindowAxis], groups: int = 1) -> Array:
@@ -46,14 +46,10 @@ def plain_convolve(x: Array, kernel: Array, axes: Sequence[WindowAxis], groups: 
     )
 
 
-def convolve(x: Array, kernel: Array, axes: tuple[WindowAxis, ...], groups: int = 1) -> Array:
-    """`plain_convolve`, with fast gradients in loops; grouped convolution is the plain one."""
-    return plain_convolve(x, kernel, axes, groups) if groups > 1 else _convolve(x, kernel, axes)
-
-
 # custom_jvp: see the top of the file. It saves x and the kernel, in their own dtype.
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _convolve(x: Array, kernel: Array, axes: tuple[WindowAxis, ...]) -> Array:
+def convolve_dense(x: Array, kernel: Array, axes: tuple[WindowAxis, ...]) -> Array:
+    """`plain_convolve` of one group, with fast gradients in loops."""
     return plain_convolve(x, kernel, axes)
 
 
@@ -62,7 +58,7 @@ def _convolve_jvp(
 ) -> tuple[Array, Any]:
     x, kernel = primals
     dx, dkernel = tangents
-    y = _convolve(x, kernel, axes)
+    y = convolve_dense(x, kernel, axes)
 
     def input_term(kernel: Array, dx: Array) -> Array:
         return jax.linear_transpose(lambda dy: input_gradient(kernel, dy, axes), y)(dx)[0]
@@ -81,4 +77,4 @@ def _convolve_jvp(
     return y, sum(terms[1:], terms[0]) if terms else jnp.zeros_like(y)
 
 
-_convolve.defjvp(_convolve_jvp, symbolic_zeros=True)
+convolve_dense.defjvp(_convolve_jvp, symbolic_zeros=True)

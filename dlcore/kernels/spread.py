@@ -27,15 +27,19 @@ from dlcore._windows import WindowAxis
 __all__ = ["plain_spread", "spread"]
 
 
-def plain_spread(dy: Array, axes: Sequence[WindowAxis], index: Array | None = None) -> Array:
+def plain_spread(
+    dy: Array, axes: Sequence[WindowAxis], index: Array | None = None, weights: Array | None = None
+) -> Array:
     """The reference: dx (*lead, *inputs, C) from dy (*lead, *outputs, C), a padded copy for each tap.
 
-    With `index`, of the shape of dy, each number goes to that tap of its window alone, in row-major order.
+    With `index`, of the shape of dy, each number goes to that tap of its window alone, in row-major order; with
+    `weights`, (*window, C), it is multiplied by that of the tap it goes to.
     """
     lead = dy.ndim - 1 - len(axes)
     total = jnp.zeros((*dy.shape[:lead], *(w.inputs for w in axes), dy.shape[-1]), dy.dtype)
     for number, tap in enumerate(itertools.product(*(range(w.size) for w in axes))):
         part = dy if index is None else jnp.where(index == number, dy, 0)
+        part = part if weights is None else part * _broad(weights[tap], dy.ndim, 0)
         starts = [t * w.dilation - w.low for t, w in zip(tap, axes, strict=True)]
         margins = [
             (start, w.inputs - start - (w.outputs - 1) * w.stride - 1, w.stride - 1)
@@ -45,7 +49,7 @@ def plain_spread(dy: Array, axes: Sequence[WindowAxis], index: Array | None = No
     return total
 
 
-def spread(dy: Array, axes: Sequence[WindowAxis], index: Array | None = None) -> Array:
+def spread(dy: Array, axes: Sequence[WindowAxis], index: Array | None = None, weights: Array | None = None) -> Array:
     """`plain_spread`, in blocks."""
     lead = dy.ndim - 1 - len(axes)
     blocks = [-(-(w.low + w.inputs) // w.stride) for w in axes]
@@ -78,8 +82,13 @@ def spread(dy: Array, axes: Sequence[WindowAxis], index: Array | None = None) ->
             # One more than the last tap fills what no window reads; two more never stands in `choice`.
             wanted = jnp.asarray(np.where(real, tap, number + 1), choice.dtype)
             part = jnp.where(_broad(wanted, 2 * len(axes) + 1, lead) == cut(choice, shift), part, 0)
-        elif not real.all():
+        elif weights is None and not real.all():
             part = jnp.where(_broad(jnp.asarray(real), 2 * len(axes) + 1, lead), part, 0)
+        if weights is not None:
+            flat = weights.reshape(number, weights.shape[-1])
+            # Taps that are none have weight 0; there are few numbers, and nothing of the size of dy is selected.
+            rows = jnp.where(jnp.asarray(real), flat[jnp.asarray(np.where(real, tap, 0)[..., 0])], 0)
+            part = part * _broad(rows, 2 * len(axes) + 1, lead)
         total = part if total is None else total + part
     assert total is not None
     whole = (*dy.shape[:lead], *(n for q, w in zip(blocks, axes, strict=True) for n in (q, w.stride)), dy.shape[-1])

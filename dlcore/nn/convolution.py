@@ -12,7 +12,7 @@ import numpy as np
 from dlcore import _checks
 from dlcore._typing import Array, ArrayLike, DType, Key, Padding, Params, Spatial
 from dlcore._windows import WindowAxis, resolve_windows
-from dlcore.kernels.convolution import convolve
+from dlcore.kernels.grouped_convolution import convolve
 from dlcore.nn import initializers
 from dlcore.nn._affine import add_bias, float_dtype
 

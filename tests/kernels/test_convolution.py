@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dlcore.backprop.convolution import input_gradient, kernel_gradient
-from dlcore.kernels.convolution import convolve, plain_convolve
+from dlcore.kernels.convolution import plain_convolve
+from dlcore.kernels.grouped_convolution import convolve
 from tests.kernels.geometry import windows
 from tests.tolerance import assert_close
 

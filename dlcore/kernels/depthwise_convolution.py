@@ -1,0 +1,134 @@
+"""Depthwise convolution: every channel has windows of its own, and none is a matrix product.
+
+What the compiler does with the plain form: a convolution with as many groups as channels is a scalar loop, and its
+kernel's gradient a product of all channels with all, of which the diagonal is kept: 30 to 60 times the time of the
+memory it needs.
+
+The floor is bytes: x, y, dy and dx once, and x and dy again. The form chosen: for every tap one slice of the padded
+input times one number a channel, all of them in one fused sum; where the stride is 1, the last spatial axis and the
+channels are one long axis of memory. The gradient in the input is `dlcore.kernels.spread`'s, weighted. That in the
+kernel is one sum of products a tap; compilers sum over leading axes element by element, so that the examples are put
+into a few stacks first, which are added as wholes.
+
+Measured by `python -m benchmarks --only convolution`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import jax.numpy as jnp
+from jax import lax
+
+from dlcore._typing import Array
+from dlcore._windows import WindowAxis
+from dlcore.kernels.spread import spread
+
+__all__ = ["depthwise", "depthwise_input_gradient", "depthwise_kernel_gradient", "is_depthwise"]
+
+# Up to so many taps are written out, and so many outputs a channel.
+TAPS, OUTPUTS = 64, 4
+# So many stacks of examples are added as wholes.
+STACKS = 8
+
+
+def is_depthwise(kernel: Array, groups: int) -> bool:
+    """Whether a kernel (*window, 1, F) is one that this file is for."""
+    *window, inside, features = kernel.shape
+    return inside == 1 and groups > 1 and math.prod(window) <= TAPS and features // groups <= OUTPUTS
+
+
+def depthwise(x: Array, kernel: Array, axes: tuple[WindowAxis, ...]) -> Array:
+    """y (B, *outputs, C · M) of x (B, *inputs, C) and the kernel (*window, 1, C · M).
+
+    y[…, p, c · M + m] = Σ_j W[j, 0, c · M + m] · x[…, p · stride + j · dilation − low, c]
+    """
+    channels = x.shape[-1]
+    outputs = (x.shape[0], *(w.outputs for w in axes))
+    whole = []
+    for m in range(kernel.shape[-1] // channels):
+        own = kernel[..., 0, m :: kernel.shape[-1] // channels]
+        total: Array | None = None
+        for tap, part in _parts(x, axes):
+            factor = own[tap]
+            if part.shape[-1] != channels:
+                factor = jnp.tile(factor, axes[-1].outputs)
+            term = part * factor.reshape((1,) * (part.ndim - 1) + (-1,))
+            total = term if total is None else total + term
+        assert total is not None
+        whole.append(total.reshape(*outputs, channels))
+    return _interleaved(whole)
+
+
+def depthwise_input_gradient(kernel: Array, dy: Array, axes: tuple[WindowAxis, ...], channels: int) -> Array:
+    """dx (B, *inputs, C) of dy (B, *outputs, C · M)."""
+    each = kernel.shape[-1] // channels
+    total: Array | None = None
+    for m in range(each):
+        own, error = kernel[..., m::each], dy[..., m::each] if each > 1 else dy
+        if all(w.stride == 1 for w in axes):
+            # The windows that read the output which an input has gone into, taken backwards.
+            back = tuple(WindowAxis(w.outputs, w.inputs, w.size, 1, w.dilation, w.extent - 1 - w.low, 0) for w in axes)
+            term = depthwise(error, lax.rev(own, tuple(range(len(axes)))), back)
+        else:
+            term = spread(error, axes, weights=own[..., 0, :])
+        total = term if total is None else total + term
+    assert total is not None
+    return total
+
+
+def depthwise_kernel_gradient(x: Array, dy: Array, axes: tuple[WindowAxis, ...]) -> Array:
+    """dW (*window, 1, C · M)."""
+    channels, batch = x.shape[-1], x.shape[0]
+    each = dy.shape[-1] // channels
+    stacks = min(batch, STACKS)
+    if not stacks:
+        return jnp.zeros((*(w.size for w in axes), 1, dy.shape[-1]), dy.dtype)
+    more = -batch % stacks
+    if more:
+        x, dy = (lax.pad(a, jnp.zeros((), a.dtype), [(0, more, 0)] + [(0, 0, 0)] * (a.ndim - 1)) for a in (x, dy))
+    deep = (batch + more) // stacks
+    whole = []
+    for m in range(each):
+        error = dy[..., m::each] if each > 1 else dy
+        sums = []
+        for _, part in _parts(x, axes):
+            other = error.reshape(part.shape)
+            total = None
+            for start in range(0, deep * stacks, deep):
+                term = part[start : start + deep] * other[start : start + deep]
+                total = term if total is None else total + term
+            assert total is not None
+            if total.ndim > 2:
+                total = total.sum(1)
+            sums.append(total.sum(tuple(range(total.ndim - 1))))
+        # (taps, outputs · C) where the last spatial axis lies in one with the channels.
+        stacked = jnp.stack(sums).reshape(len(sums), -1, channels).sum(1)
+        whole.append(stacked.reshape(*(w.size for w in axes), 1, channels))
+    return _interleaved(whole)
+
+
+def _parts(x: Array, axes: tuple[WindowAxis, ...]) -> Iterator[tuple[tuple[int, ...], Array]]:
+    """For each tap what it reads: (B, *outputs, C), or (B, *outputs before the last, last output · C)."""
+    channels = x.shape[-1]
+    margins = [(0, 0, 0), *((w.low, w.used - w.low - w.inputs, 0) for w in axes), (0, 0, 0)]
+    padded = lax.pad(x, jnp.zeros((), x.dtype), margins)
+    merged = axes[-1].stride == 1
+    if merged:
+        padded = padded.reshape(*padded.shape[:-2], padded.shape[-2] * channels)
+    for tap in itertools.product(*(range(w.size) for w in axes)):
+        part = padded
+        for axis, (t, w) in enumerate(zip(tap, axes, strict=True), start=1):
+            unit = channels if merged and axis == len(axes) else 1
+            start, span = t * w.dilation * unit, ((w.outputs - 1) * w.stride + 1) * unit
+            part = lax.slice_in_dim(part, start, start + span, w.stride, axis)
+        yield tap, part
+
+
+def _interleaved(parts: list[Array]) -> Array:
+    """M arrays (…, C) as (…, C · M), the channel's own M side by side."""
+    if len(parts) == 1:
+        return parts[0]
+    return jnp.stack(parts, -1).reshape(*parts[0].shape[:-1], -1)
