@@ -5,10 +5,10 @@ for; its floor would be one read and one write of the data.
 
 A value is dropped where a uniform number U is below the rate p. Compared from the front, most of U's bits are never
 looked at: bit i decides unless all before it agree with p's. So the bits of 32 values are packed into words, one word
-for each of the first 8 places, and U < p is 8 logical operations on words. The one value in 256 whose 8 bits all
-agree is decided by 24 bits more, which 32 values share: the rate is exact to 2⁻³², and two values depend on each other
-only where both come to that, by a covariance of at most 2⁻¹⁸. Rates that have few binary places, 1/2 or 3/4, draw no more
-than these.
+for each of the first 8 places, and U < p is 8 logical operations on words. The one value in 256 whose 8 bits all agree
+is decided by 24 bits more, which 32 values share: the rate is exact to 2⁻³², and two values depend on each other only
+where both come to that, by a covariance of at most 2⁻¹⁸. Rates of few binary places, 1/2 or 3/4, draw no more than
+these.
 
 Value e of a mask is bit e // W of word e mod W, so that a register's words are shifted by one number.
 

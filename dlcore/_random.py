@@ -15,7 +15,7 @@ from dlcore._bits import below
 from dlcore._precision import compute_dtype
 from dlcore._typing import Array, DType, Key
 
-__all__ = ["gumbel", "keep_mask", "kept_share", "normal", "shared_shape", "traced"]
+__all__ = ["gumbel", "keep_mask", "kept_share", "normal", "permutation", "shared_shape", "traced"]
 
 
 def keep_mask(function: str, key: Key, rate: Any, shape: tuple[int, ...]) -> Array | bool:
@@ -72,6 +72,24 @@ def gumbel(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
     """
     v = (jax.random.bits(key, shape, jnp.uint32).astype(jnp.float32) + 0.5) * 2.0**-32
     return -jnp.log(-jnp.log1p(-jnp.minimum(v, 1 - 2.0**-24).astype(dtype)))
+
+
+def permutation(key: Key, n: int) -> Array:
+    """The numbers 0 to n − 1 in random order, int32.
+
+    `jax.random.permutation` sorts pairs of a key and an index, twice; compilers for CPU have a fast sort of single
+    numbers alone, five times as fast. Here the index takes the last bits of its key. Two that have the same first bits
+    stay in order: with at least 20 of these, or a second round, the odds of a pair are even to 2⁻¹⁶ and better.
+    """
+    places = max(n - 1, 1).bit_length()
+    if places > 24:
+        return jax.random.permutation(key, n).astype(jnp.int32)
+    rounds = 1 if places <= 12 else 2
+    draws = jax.random.bits(key, (rounds, n), jnp.uint32) >> places << places
+    order = jnp.arange(n, dtype=jnp.uint32)
+    for draw in draws:
+        order = order[jnp.sort(draw | jnp.arange(n, dtype=jnp.uint32)) & (2**places - 1)]
+    return order.astype(jnp.int32)
 
 
 def shared_shape(function: str, x: Array, axes: Sequence[int]) -> tuple[int, ...]:

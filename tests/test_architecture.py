@@ -14,7 +14,19 @@ import dlcore
 ROOT = Path(dlcore.__file__).parent
 # Each floor may import those before it and itself, never one after it.
 FLOORS = (
-    ("_typing", "_bits", "_checks", "_norms", "_precision", "_random", "_shift", "_tree", "_varying", "_windows"),
+    (
+        "_typing",
+        "_bits",
+        "_checks",
+        "_norms",
+        "_precision",
+        "_random",
+        "_rows",
+        "_shift",
+        "_tree",
+        "_varying",
+        "_windows",
+    ),
     ("backprop",),
     ("kernels",),
     ("nn",),

@@ -1,5 +1,7 @@
 """Packed random masks: equal to their reference, exact in rate, and independent as far as can be seen."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +33,7 @@ def test_the_places_that_a_rate_does_not_need_change_nothing():
     np.testing.assert_array_equal(below(key(), 2**31, (999,)), below(key(), jnp.uint32(2**31), (999,)))
     # More is dropped at a higher rate, and all that was dropped before.
     masks = [below(key(), threshold, (4096,)) for threshold in (0, 1000, 2**30, MANY * 3, 2**31, 2**32 - 1)]
-    for lower, higher in zip(masks[:-1], masks[1:], strict=True):
+    for lower, higher in itertools.pairwise(masks):
         assert not (lower & ~higher).any()
 
 

@@ -70,13 +70,15 @@ def torch_ways(function: Callable[[Any], Callable[..., Any]], arrays: Arrays, **
     Args:
       function: torch -> function of tensors.
     """
-    formats = {"": {"channels_last": True}, ", channels first": {}} if how.get("turn") else {"": {}}
+    formats: dict[str, dict[str, Any]] = {"": {"channels_last": True}, ", channels first": {}}
+
+    def one(compiled: bool, options: dict[str, Any]) -> Enter:
+        return lazily(
+            lambda: torch_side.layer(function(torch_side.torch()), arrays, **how, **options, compiled=compiled)
+        )
+
     found: dict[str, Enter] = {}
-    for compile in (False, True):
-        for suffix, format in formats.items():
-            options = {**how, **format, "compile": compile}
-            title = f"PyTorch{' compiled' if compile else ''}{suffix}"
-            found[title] = lazily(
-                lambda options=options: torch_side.layer(function(torch_side.torch()), arrays, **options)
-            )
+    for compiled in (False, True):
+        for suffix, options in formats.items() if how.get("turn") else (("", {}),):
+            found[f"PyTorch{' compiled' if compiled else ''}{suffix}"] = one(compiled, options)
     return found

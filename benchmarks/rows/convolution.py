@@ -35,10 +35,10 @@ FORWARD = {1: (1, 2, 0), 2: (2, 3, 0, 1)}
 
 
 def rows(size: str) -> list[Row]:
-    return [*(_row(*case) for case in SHAPES[size]), *(_transposed(*case) for case in TRANSPOSED[size])]
+    return [*(case(*each) for each in SHAPES[size]), *(_transposed(*each) for each in TRANSPOSED[size])]
 
 
-def _row(shape: tuple[int, ...], k: int, features: int, groups: int, stride: int) -> Row:
+def case(shape: tuple[int, ...], k: int, features: int, groups: int, stride: int) -> Row:
     n, channels = len(shape) - 2, shape[-1]
     window, half = (k,) * n, k // 2
     x = draw(*shape)

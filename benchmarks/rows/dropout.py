@@ -19,10 +19,10 @@ SHAPES = {
 
 
 def rows(size: str) -> list[Row]:
-    return [_row(*case) for case in SHAPES[size]]
+    return [case(*each) for each in SHAPES[size]]
 
 
-def _row(shape: tuple[int, ...], rate: float) -> Row:
+def case(shape: tuple[int, ...], rate: float) -> Row:
     # Away from zero, so that what is dropped can be told.
     x = np.abs(draw(*shape)) + 1
     seed = np.asarray([7], np.uint32)

@@ -25,10 +25,10 @@ SHAPES = {
 
 
 def rows(size: str) -> list[Row]:
-    return [_row(kind, *case) for kind in ("max", "avg") for case in SHAPES[size]]
+    return [case(kind, *each) for kind in ("max", "avg") for each in SHAPES[size]]
 
 
-def _row(kind: str, shape: tuple[int, ...], window: int, stride: int) -> Row:
+def case(kind: str, shape: tuple[int, ...], window: int, stride: int) -> Row:
     n = len(shape) - 2
     x = draw(*shape)
     windows, strides = (window,) * n, (stride,) * n

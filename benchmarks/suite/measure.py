@@ -10,11 +10,10 @@ import numpy as np
 from benchmarks.suite.machine import Machine
 from benchmarks.suite.row import DLCORE, Contestant, Row, Unavailable
 
-__all__ = ["JAX_PEERS", "WrongValueError", "measure", "same"]
+__all__ = ["WrongValueError", "measure", "same"]
 
-# Whose name does not begin so runs on JAX.
+# Peers whose name begins otherwise run on JAX.
 TORCH = "PyTorch"
-JAX_PEERS = "JAX"
 # A measurement lasts at least so long, many calls if need be, and a row at most so long.
 LEAST, MOST = 2e-3, 20.0
 
@@ -85,7 +84,7 @@ def measure(row: Row, machine: Machine, *, rounds: int = 15, most: float = MOST,
 
 
 def _race(ready: dict[str, Contestant], rounds: int, most: float) -> dict[str, list[float]]:
-    """Milliseconds a call, in turns whose order is drawn anew, since who runs after whom changes what is in the cache."""
+    """Milliseconds a call, in turns whose order is drawn anew: who ran before decides what is in the cache."""
     repeats = {}
     for name, contestant in ready.items():
         contestant.run()

@@ -52,7 +52,7 @@ def layer(
     turn: Sequence[Sequence[int] | None] | None = None,
     out: Sequence[int] | None = None,
     channels_last: bool = False,
-    compile: bool = False,
+    compiled: bool = False,
 ) -> Enter:
     """As `jax_side.layer`; with `channels_last`, tensors of four axes lie in memory with the second of them last."""
 
@@ -71,7 +71,7 @@ def layer(
         own = [tensor(a, order) for a, order in zip(arrays, orders, strict=True)]
         for leaf in own[:count]:
             leaf.requires_grad_(True)
-        f = t.compile(function) if compile else function
+        f = t.compile(function) if compiled else function
         with t.no_grad():
             shape = tuple(function(*own).shape)
         plain = tuple(np.argsort(out)) if out is not None else tuple(range(len(shape)))
@@ -94,11 +94,11 @@ def layer(
         try:
             run()
         except Exception as error:
-            if compile:
+            if compiled:
                 raise Unavailable(f"torch.compile: {str(error).splitlines()[0][:120]}") from error
             raise
         seconds = time.perf_counter() - start
-        memory = None if compile else temporary_bytes(run, (*own, dy))
+        memory = None if compiled else temporary_bytes(run, (*own, dy))
         return Contestant(run, results, memory, seconds)
 
     return enter
@@ -125,7 +125,7 @@ def temporary_bytes(run: Callable[[], Any], own: Sequence[Any]) -> int:
     alive: dict[int, int] = {}
     peak = 0
 
-    class Watch(TorchDispatchMode):  # type: ignore[misc, unused-ignore]
+    class Watch(TorchDispatchMode):  # type: ignore[misc, no-untyped-call, unused-ignore]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             nonlocal peak
             found = func(*args, **(kwargs or {}))
@@ -139,7 +139,7 @@ def temporary_bytes(run: Callable[[], Any], own: Sequence[Any]) -> int:
             peak = max(peak, sum(alive.values()))
             return found
 
-    with Watch():
+    with Watch():  # type: ignore[no-untyped-call, unused-ignore]
         kept = run()
     returned = sum(alive.values())
     del kept

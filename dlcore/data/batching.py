@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import _checks
+from dlcore._random import permutation
 from dlcore._typing import Array, ArrayLike, Key
 
 __all__ = ["balanced_batches", "batches"]
@@ -43,7 +44,7 @@ def batches(key: Key, count: int, *, batch_size: int) -> Array:
         raise _checks.value_error(
             name, "batch_size", size, f"at most the number of examples, {n}", "Lower it, or add data."
         )
-    return jax.random.permutation(key, jnp.arange(n, dtype=jnp.int32))[: n // size * size].reshape(-1, size)
+    return permutation(key, n)[: n // size * size].reshape(-1, size)
 
 
 def balanced_batches(

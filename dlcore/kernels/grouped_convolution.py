@@ -26,7 +26,10 @@ from dlcore._typing import Array
 from dlcore._windows import WindowAxis
 from dlcore.kernels.convolution import convolve_dense, plain_convolve
 from dlcore.kernels.depthwise_convolution import (
-    depthwise, depthwise_input_gradient, depthwise_kernel_gradient, is_depthwise,
+    depthwise,
+    depthwise_input_gradient,
+    depthwise_kernel_gradient,
+    is_depthwise,
 )  # fmt: skip
 
 __all__ = ["convolve"]
@@ -36,7 +39,7 @@ WIDTH = 8
 
 
 def convolve(x: Array, kernel: Array, axes: tuple[WindowAxis, ...], groups: int = 1) -> Array:
-    """`plain_convolve` of x (B, *space, C) with kernel (*window, C // groups, F), fast forward, backward and in loops."""
+    """`plain_convolve` of x (B, *space, C) with kernel (*window, C // groups, F), fast in loops and gradients too."""
     if groups == 1:
         return convolve_dense(x, kernel, axes)
     if is_depthwise(kernel, groups):

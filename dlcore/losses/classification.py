@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import _checks
+from dlcore._rows import row_sum
 from dlcore._shift import peak, shift
 from dlcore._tree import broadcast_to_rank
 from dlcore._typing import Array, ArrayLike
@@ -241,5 +242,5 @@ def _alpha(name: str, alpha: float | ArrayLike | None, count: int, dtype: np.dty
 def _log_total(z: Array) -> tuple[Array, Array]:
     """log Σ exp(z − top) and top, the largest of each row; both (*batch, 1)."""
     top = peak(z, -1)
-    total = jnp.exp(shift(z, top)).sum(-1, keepdims=True)
+    total = row_sum(jnp.exp(shift(z, top)))
     return jnp.log(jnp.where(total == 0, 1, total)), top

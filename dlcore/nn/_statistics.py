@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dlcore._rows import block_sum, row_max
 from dlcore._typing import Array
 
 __all__ = ["Moments", "moments", "standardise"]
@@ -52,7 +53,7 @@ def moments(x: Array, axes: tuple[int, ...], *, where: Array | None, axis_name: 
     divisor = jnp.maximum(weight, 1)
 
     def mean(value: Array) -> Array:
-        return over_devices(value.sum(axes, keepdims=True)) / divisor
+        return over_devices(_sum(value, axes)) / divisor
 
     if where is not None or axis_name is not None:
         pivot = lax.stop_gradient(mean(x))
@@ -85,10 +86,13 @@ def _standardise_jvp(
 ) -> tuple[Array, Any]:
     """dx̂ = (dx − mean(dx) − x̂ · mean(dx · x̂)) / σ; without `centre`, not the second term."""
     normal, inverse = _standardised(primals[0], axes, epsilon, centre)
-    (dx,) = tangents
-    if centre:
-        dx = dx - _mean(dx, axes)
-    return normal, inverse * (dx - normal * _mean(dx * normal, axes))
+
+    def slope(dy: Array) -> Array:
+        moved = dy - _mean(dy, axes) if centre else dy
+        return inverse * (moved - normal * _mean(dy * normal, axes))
+
+    # It is its own transpose; taken as that, so that reverse mode, which transposes it again, runs it as written.
+    return normal, jax.linear_transpose(slope, normal)(tangents[0])[0]
 
 
 def _standardised(x: Array, axes: tuple[int, ...], epsilon: float, centre: bool) -> tuple[Array, Array]:
@@ -96,7 +100,10 @@ def _standardised(x: Array, axes: tuple[int, ...], epsilon: float, centre: bool)
     limits = jnp.finfo(x.dtype)
     # The smallest unit, 1 / most, is near √ε; beyond these bounds there would be no room for x² beside it.
     most = 2.0 ** min(max(math.floor(-math.log2(epsilon) / 2), -60), 60)
-    largest = jnp.max(jnp.abs(lax.stop_gradient(x)), axes, keepdims=True, initial=0)
+    others = tuple(axis for axis in axes if axis % x.ndim != x.ndim - 1)
+    largest = jnp.max(jnp.abs(lax.stop_gradient(x)), others, keepdims=True, initial=0)
+    if len(others) < len(axes):
+        largest = jnp.maximum(row_max(largest), 0)
     # Rounded to no digits but the first: the nearest power of two, whose inverse is exact.
     unit = lax.reduce_precision(jnp.clip(largest, 1 / most, 2.0 ** (limits.maxexp - 2)), limits.nexp, 0)
     factor = 1 / unit
@@ -116,4 +123,11 @@ def _standardised(x: Array, axes: tuple[int, ...], epsilon: float, centre: bool)
 
 def _mean(x: Array, axes: tuple[int, ...]) -> Array:
     """The mean over `axes`, kept with size one; 0 for none."""
-    return x.sum(axes, keepdims=True) / max(math.prod(x.shape[axis] for axis in axes), 1)
+    return _sum(x, axes) / max(math.prod(x.shape[axis] for axis in axes), 1)
+
+
+def _sum(x: Array, axes: tuple[int, ...]) -> Array:
+    """The sum over `axes`, kept with size one: the last axis by itself and last, since sums along it are slow."""
+    others = tuple(axis for axis in axes if axis % x.ndim != x.ndim - 1)
+    total = x.sum(others, keepdims=True) if others else x
+    return block_sum(total) if len(others) < len(axes) else total

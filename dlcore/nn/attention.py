@@ -13,6 +13,7 @@ from dlcore import _checks
 from dlcore._precision import compute_dtype
 from dlcore._shift import peak, shift
 from dlcore._typing import Array, ArrayLike
+from dlcore.kernels import attention as kernel
 
 __all__ = ["attend", "dot_product_attention"]
 
@@ -105,6 +106,11 @@ def attend(
         s = t
         keys, values = keys[..., :s, :, :], values[..., :s, :, :]
         extra, allowed = (part if part is None else part[..., :s] for part in (extra, allowed))
+    plain = extra is None and allowed is None and cap is None
+    kept, dtype = queries.dtype, compute_dtype(queries.dtype)
+    if plain and kernel.worthwhile(queries, keys, values):
+        wide = queries.astype(dtype) * jnp.asarray(factor, dtype)
+        return kernel.attention(wide, keys.astype(dtype), values.astype(dtype), causal).astype(kept)
     if causal:
         rows, columns = (lax.broadcasted_iota(jnp.int32, (t, s), axis) for axis in (0, 1))
         below = (columns <= rows).reshape((1,) * (len(whole) - 2) + (t, s))
@@ -115,7 +121,6 @@ def attend(
         seen = _column(_shared(allowed.any(-2), m))
         keys, values = jnp.where(seen, keys, 0), jnp.where(seen, values, 0)
 
-    kept, dtype = queries.dtype, compute_dtype(queries.dtype)
     # Scaled before the product: compilers fuse a later multiplication with the subtraction of the maximum, in which it
     # is rounded otherwise than in the maximum itself.
     queries = queries.astype(dtype) * jnp.asarray(factor, dtype)

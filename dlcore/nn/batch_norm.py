@@ -11,6 +11,7 @@ from dlcore import _checks
 from dlcore._precision import compute_dtype
 from dlcore._tree import broadcast_to_rank
 from dlcore._typing import Array, ArrayLike, DType, Params
+from dlcore.kernels.batch_norm import normalise_rows
 from dlcore.nn._affine import affine, float_dtype, scale_and_offset
 from dlcore.nn._statistics import moments
 
@@ -110,6 +111,14 @@ def batch_norm_train(
             "Use a larger batch, nn.batch_norm_eval to evaluate, or nn.layer_norm, which needs no batch.",
         )  # fmt: skip
     dtype = compute_dtype(values.dtype)
+    if axis_name is None and where is None and n:
+        wide = [jnp.full(state.mean.shape, default, dtype) if leaf is None else leaf.astype(dtype)
+                for leaf, default in ((scale, 1), (offset, 0))]  # fmt: skip
+        y, mean, var = normalise_rows(values.astype(dtype).reshape(n, -1), *wide, epsilon)
+        var = var * (n / (n - 1))
+        updated = (decay * old.astype(dtype) + (1 - decay) * new for old, new in zip(state, (mean, var), strict=True))
+        state = BatchNormState(*(new.astype(old.dtype) for new, old in zip(updated, state, strict=True)))
+        return y.astype(values.dtype).reshape(values.shape), state
     chosen = None if where is None else _mask(name, where, values)
     m = moments(values.astype(dtype), tuple(range(values.ndim - 1)), where=chosen, axis_name=axis_name)
     y = affine(m.centred * lax.rsqrt(m.var + epsilon), scale, offset)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from dlcore import _checks
+from dlcore._random import permutation
 from dlcore._typing import Array, Key
 from dlcore.train.state import TrainState
 from dlcore.train.step import Step
@@ -66,7 +67,7 @@ def make_epoch(step: Step, *, batch_size: int, augment: Callable[[Key, Any], Any
                 name, "batch_size", size, f"at most the number of examples, {n}", "Lower it, or add data."
             )
         shuffle = jax.random.fold_in(jax.random.fold_in(state.key, SHUFFLE), state.step)
-        order = jax.random.permutation(shuffle, n)[: n // size * size].reshape(-1, size)
+        order = permutation(shuffle, n)[: n // size * size].reshape(-1, size)
 
         def body(state: TrainState, rows: Array) -> tuple[TrainState, dict[str, Array]]:
             inputs, targets = jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0, mode="clip"), data)

@@ -1,0 +1,100 @@
+"""The command: which rows run, and where what they say goes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+__all__ = ["FILES", "main"]
+
+FILES = (
+    "pooling", "convolution", "dropout", "normalization", "attention", "losses", "recurrent", "optimizers", "training",
+    "training_sweep", "startup",
+)  # fmt: skip
+RESULTS = Path(__file__).parent.parent / "results"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the rows, prints the table, stores JSON and pictures; exits with 1 where values differ."""
+    options = _parser().parse_args(arguments)
+    if options.device:
+        os.environ["JAX_PLATFORMS"] = {"gpu": "cuda,cpu"}.get(options.device, options.device)
+    # After the platform is chosen, since it is read at the first import.
+    import jax
+
+    from benchmarks.suite import report
+    from benchmarks.suite.machine import measure_machine
+    from benchmarks.suite.measure import WrongValueError, measure
+    from benchmarks.suite.sweeps import sweep
+    from dlcore.app.versions import versions
+
+    if options.device and jax.default_backend() != options.device:
+        sys.exit(f"dlcore bench: asked for {options.device}, but JAX found {jax.default_backend()} only.")
+    size = "quick" if options.quick else "full"
+    chosen = [name.strip() for name in options.only.split(",") if name.strip()]
+    peers = frozenset(name.strip() for name in options.peers.split(",") if name.strip())
+    machine = measure_machine(*((8, 256) if options.quick else (256, 2048)))
+    start = time.perf_counter()
+    lines: list[dict[str, Any]] = []
+    wrong: list[str] = []
+    for name in FILES:
+        for row in import_module(f"benchmarks.rows.{name}").rows(size):
+            if chosen and not any(word in name or word in row.name for word in chosen):
+                continue
+            if options.no_compile or options.quick:
+                row = row._replace(enter={k: v for k, v in row.enter.items() if "PyTorch compiled" not in k})
+            try:
+                line = measure(row, machine, rounds=3 if options.quick else options.rounds, only=peers)
+            except WrongValueError as error:
+                wrong.append(str(error))
+                print(f"WRONG VALUE: {error}", file=sys.stderr, flush=True)
+                continue
+            line["file"] = name
+            lines.append(line)
+            print(report.one_line(line), flush=True)
+    device = str(jax.devices()[0].device_kind)
+    record: dict[str, Any] = {
+        "measured_with": {**versions(), **report.peers_versions()},
+        "device": device,
+        "bytes_per_second": float(f"{machine.bytes_per_second:.4g}"),
+        "flops_per_second": float(f"{machine.flops_per_second:.4g}"),
+        "seconds": round(time.perf_counter() - start),
+        "summary": report.summary(lines),
+        "rows": lines,
+    }
+    if options.sweeps:
+        record["sweeps"] = sweep(quick=options.quick)
+    print(report.table(record))
+    folder = Path(options.out) if options.out else None
+    if folder is None and not (options.quick or chosen or peers):
+        folder = RESULTS
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        stem = f"suite_{report.slug(jax.default_backend(), device)}"
+        (folder / f"{stem}.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        for picture in report.pictures(record, folder, stem):
+            print(picture)
+    if wrong:
+        sys.exit(f"{len(wrong)} rows have wrong values: " + "; ".join(wrong))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="dlcore bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="tiny shapes: are all values right? Times mean nothing.")
+    parser.add_argument("--only", default="", help="words, by commas: rows or files of rows whose name has one of them")
+    parser.add_argument("--peers", default="", help="names, by commas: only these beside dlcore")
+    parser.add_argument("--device", choices=("cpu", "gpu", "tpu"), help="where to compute; JAX' choice by default")
+    parser.add_argument("--rounds", type=int, default=15, help="measurements of each contestant")
+    parser.add_argument("--no-compile", action="store_true", help="without torch.compile, which takes long to begin")
+    parser.add_argument(
+        "--sweeps", action="store_true", help="also how the cost grows with batch, width, length, classes"
+    )
+    parser.add_argument("--out", default="", help="a folder for JSON and pictures; benchmarks/results for a whole run")
+    return parser

@@ -1,0 +1,58 @@
+"""Sums and maxima along the last axis, in blocks.
+
+What compilers for CPU do with the plain form: a loop that adds to one number, element by element, since the order of
+a sum is not theirs to change; and for long rows the operand is written out first. Here eight blocks of a row are added
+as wholes, which is one vectorised pass, and an eighth is left. Three to eight times as fast on rows of 512 to 8,192
+(`python -m benchmarks --only norm`), and more exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from dlcore._typing import Array
+
+__all__ = ["block_sum", "row_max", "row_sum"]
+
+BLOCKS = 8
+# Shorter rows are left as they are.
+LEAST = 32
+
+
+def block_sum(x: Array) -> Array:
+    """Σ over the last axis, kept with size one: linear, made of slices and sums alone."""
+    return _in_blocks(x, jnp.add, lambda part: part.sum(-1, keepdims=True))
+
+
+# custom_jvp: the transpose of slices would be pads; that of the plain sum is a broadcast. It saves nothing.
+@jax.custom_jvp
+def row_sum(x: Array) -> Array:
+    """Σ over the last axis, kept with size one."""
+    return block_sum(x)
+
+
+@row_sum.defjvp
+def _row_sum_jvp(primals: tuple[Array], tangents: tuple[Any]) -> tuple[Array, Any]:
+    return row_sum(primals[0]), tangents[0].sum(-1, keepdims=True)
+
+
+def row_max(x: Array) -> Array:
+    """The maximum over the last axis, kept with size one; −inf for none. A constant to the gradient."""
+    return _in_blocks(lax.stop_gradient(x), jnp.maximum, lambda part: jnp.max(part, -1, keepdims=True, initial=-np.inf))
+
+
+def _in_blocks(x: Array, join: Callable[[Array, Array], Array], fold: Callable[[Array], Array]) -> Array:
+    size = x.shape[-1]
+    if size < LEAST:
+        return fold(x)
+    width = size // BLOCKS
+    folded = fold(reduce(join, (lax.slice_in_dim(x, i * width, (i + 1) * width, axis=-1) for i in range(BLOCKS))))
+    rest = lax.slice_in_dim(x, BLOCKS * width, size, axis=-1)
+    return join(folded, fold(rest)) if size % BLOCKS else folded
