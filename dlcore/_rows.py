@@ -1,4 +1,4 @@
-"""Sums and maxima along the last axis, in blocks.
+"""Sums and maxima along the last axis, and sums over all axes before it, in blocks.
 
 What compilers for CPU do with the plain form: a loop that adds to one number, element by element, since the order of
 a sum is not theirs to change; and for long rows the operand is written out first. Here eight blocks of a row are added
@@ -8,6 +8,7 @@ as wholes, which is one vectorised pass, and an eighth is left. Three to eight t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import reduce
 from typing import Any
@@ -19,7 +20,7 @@ from jax import lax
 
 from dlcore._typing import Array
 
-__all__ = ["block_sum", "row_max", "row_sum"]
+__all__ = ["block_sum", "column_sum", "row_max", "row_sum"]
 
 BLOCKS = 8
 # Shorter rows are left as they are.
@@ -41,6 +42,18 @@ def row_sum(x: Array) -> Array:
 @row_sum.defjvp
 def _row_sum_jvp(primals: tuple[Array], tangents: tuple[Any]) -> tuple[Array, Any]:
     return row_sum(primals[0]), tangents[0].sum(-1, keepdims=True)
+
+
+def column_sum(x: Array) -> Array:
+    """Σ over all axes but the last, (C,): eight stacks of rows added as wholes, then what is left. Linear, as above."""
+    x = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    height = x.shape[0] // BLOCKS
+    if height < BLOCKS:
+        return x.sum(0)
+    stacks = (lax.slice_in_dim(x, i * height, (i + 1) * height) for i in range(BLOCKS))
+    total = reduce(jnp.add, stacks).sum(0)
+    rest = lax.slice_in_dim(x, BLOCKS * height, x.shape[0])
+    return total + rest.sum(0) if rest.shape[0] else total
 
 
 def row_max(x: Array) -> Array:

@@ -16,6 +16,8 @@ __all__ = ["WrongValueError", "measure", "same"]
 TORCH = "PyTorch"
 # A measurement lasts at least so long, many calls if need be, and a row at most so long.
 LEAST, MOST = 2e-3, 20.0
+# Threads of one library go on waiting in a loop for a while, at the cost of whoever comes next.
+PAUSE = 5e-3
 
 
 class WrongValueError(AssertionError):
@@ -99,6 +101,7 @@ def _race(ready: dict[str, Contestant], rounds: int, most: float) -> dict[str, l
             break
         for name in order.permutation(list(ready)).tolist():
             run = ready[name].run
+            time.sleep(PAUSE)
             start = time.perf_counter()
             for _ in range(repeats[name]):
                 run()

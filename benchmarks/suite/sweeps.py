@@ -38,7 +38,8 @@ def _sweeps(quick: bool) -> list[tuple[str, str, list[int], Callable[[int], Row]
         ("dropout over the size", "values", sizes(2**12, 8), lambda n: dropout.case((n,), 0.1)),
         ("layer norm over the width", "features", sizes(32, 7),
          lambda n: normalization.layer_norm_case((512 // least, n))),
-        ("causal attention over the length", "steps", sizes(32, 6), lambda n: attention.case(True, (2, n, 4, 32), n, 4)),
+        ("causal attention over the length", "steps", sizes(32, 6),
+         lambda n: attention.case(True, (2, n, 4, 32), n, 4)),
         ("GRU over the length", "steps", sizes(8, 6), lambda n: recurrent.gru_case(16, n, 64, 64)),
         ("linear head over the classes", "classes", sizes(512, 7), lambda n: losses.head_case(512 // least, 64, n)),
     ]  # fmt: skip

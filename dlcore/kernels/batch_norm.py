@@ -24,6 +24,7 @@ from typing import Any
 import jax
 from jax import lax
 
+from dlcore._rows import column_sum
 from dlcore._typing import Array
 
 __all__ = ["normalise_rows", "plain_normalise_rows"]
@@ -48,9 +49,9 @@ def _forward(
 ) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:
     # The statistics do not depend on the pivot, and with one among the data nothing large is summed.
     pivot = lax.stop_gradient(x[:1])
-    rest = (x - pivot).mean(0, keepdims=True)
+    rest = column_sum(x - pivot)[None] / x.shape[0]
     centred = (x - pivot) - rest
-    var = (centred**2).mean(0, keepdims=True)
+    var = column_sum(centred**2)[None] / x.shape[0]
     inverse = lax.rsqrt(var + epsilon)
     y = centred * inverse * scale[None] + offset[None]
     return (y, (pivot + rest)[0], var[0]), (pivot, rest, inverse)
@@ -68,7 +69,7 @@ def _normalise_rows_jvp(
         dy, dmean, dvar = errors
         centred = (x - pivot) - rest
         normal = centred * inverse
-        doffset, dscale = dy.sum(0), (dy * normal).sum(0)
+        doffset, dscale = column_sum(dy), column_sum(dy * normal)
         # R times the term, so that equal errors cancel to 0 exactly: their mean is rounded, their sum less often.
         pulled = rows * dy - doffset[None] - normal * dscale[None]
         dx = (inverse * scale[None] / rows) * pulled + (dmean[None] + 2 * centred * dvar[None]) / rows

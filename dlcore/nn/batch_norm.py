@@ -12,8 +12,8 @@ from dlcore._precision import compute_dtype
 from dlcore._tree import broadcast_to_rank
 from dlcore._typing import Array, ArrayLike, DType, Params
 from dlcore.kernels.batch_norm import normalise_rows
+from dlcore.kernels.statistics import moments
 from dlcore.nn._affine import affine, float_dtype, scale_and_offset
-from dlcore.nn._statistics import moments
 
 __all__ = ["BatchNormState", "batch_norm_eval", "batch_norm_init", "batch_norm_train"]
 

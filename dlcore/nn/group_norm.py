@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from dlcore import _checks
 from dlcore._precision import compute_dtype
 from dlcore._typing import Array, ArrayLike, DType, Params
+from dlcore.kernels.statistics import standardise
 from dlcore.nn._affine import affine, float_dtype, scale_and_offset
-from dlcore.nn._statistics import standardise
 
 __all__ = ["group_norm", "group_norm_init", "instance_norm", "instance_norm_init"]
 

@@ -13,7 +13,7 @@ from jax import lax
 from dlcore._rows import block_sum, row_max
 from dlcore._typing import Array
 
-__all__ = ["Moments", "moments", "standardise"]
+__all__ = ["Moments", "moments", "standardise", "standardised"]
 
 
 class Moments(NamedTuple):
@@ -77,7 +77,7 @@ def standardise(x: Array, axes: tuple[int, ...], epsilon: float, centre: bool) -
     Every slice is measured in a unit of its own, a power of two near max(max |x|, √ε), which leaves x̂ as it is and
     rounds nothing: squares then neither overflow (1e30 in float32) nor vanish. Axes may be negative.
     """
-    return _standardised(x, axes, epsilon, centre)[0]
+    return standardised(x, axes, epsilon, centre)[0]
 
 
 @standardise.defjvp
@@ -85,7 +85,7 @@ def _standardise_jvp(
     axes: tuple[int, ...], epsilon: float, centre: bool, primals: tuple[Array], tangents: tuple[Any]
 ) -> tuple[Array, Any]:
     """dx̂ = (dx − mean(dx) − x̂ · mean(dx · x̂)) / σ; without `centre`, not the second term."""
-    normal, inverse = _standardised(primals[0], axes, epsilon, centre)
+    normal, inverse = standardised(primals[0], axes, epsilon, centre)
 
     def slope(dy: Array) -> Array:
         moved = dy - _mean(dy, axes) if centre else dy
@@ -95,7 +95,7 @@ def _standardise_jvp(
     return normal, jax.linear_transpose(slope, normal)(tangents[0])[0]
 
 
-def _standardised(x: Array, axes: tuple[int, ...], epsilon: float, centre: bool) -> tuple[Array, Array]:
+def standardised(x: Array, axes: tuple[int, ...], epsilon: float, centre: bool) -> tuple[Array, Array]:
     """x̂ and 1/σ, both in the dtype of `x`."""
     limits = jnp.finfo(x.dtype)
     # The smallest unit, 1 / most, is near √ε; beyond these bounds there would be no room for x² beside it.
