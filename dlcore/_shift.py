@@ -9,7 +9,7 @@ from jax import lax
 from dlcore._rows import row_max
 from dlcore._typing import Array
 
-__all__ = ["peak", "shift"]
+__all__ = ["below", "peak", "shift"]
 
 
 def peak(x: Array, axis: int) -> Array:
@@ -27,3 +27,9 @@ def shift(x: Array, top: Array) -> Array:
     """
     finite = jnp.where(jnp.isinf(top), 0, top)
     return jnp.where(top == np.inf, jnp.where(x == np.inf, 0.0, -np.inf).astype(x.dtype), x - finite)
+
+
+def below(x: Array, top: Array) -> Array:
+    """`shift` for what is exponentiated at once, at half its operations: the largest number stands for +inf."""
+    largest = jnp.finfo(x.dtype).max
+    return jnp.minimum(x, largest) - jnp.clip(top, -largest, largest)

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from dlcore._shift import peak, shift
+from dlcore._shift import below, peak, shift
 from dlcore._typing import Array
 from dlcore._varying import summed, varying
 
@@ -86,8 +86,8 @@ def _forward(head: Head, index: Array, chunk: int) -> tuple[Array, tuple[Any, ..
         top, total, picked, spread = carry
         z = _logits(head, start, width) if kept is None else kept
         higher = jnp.maximum(top, peak(z, -1))
-        faded = jnp.exp(_below(top, higher))
-        total = total * faded + jnp.exp(_below(z, higher)).sum(-1, keepdims=True)
+        faded = jnp.exp(below(top, higher))
+        total = total * faded + jnp.exp(below(z, higher)).sum(-1, keepdims=True)
         local = index - start
         here = (local >= 0) & (local < width)
         own = jnp.take_along_axis(z, jnp.where(here, local, 0)[:, None], -1)[:, 0]
@@ -126,7 +126,7 @@ def _backward(chunk: int, kept: tuple[Any, ...], g: Array) -> tuple[Head, np.nda
     def step(carry: tuple[Any, ...], start: Any, width: int) -> tuple[Any, ...]:
         dx, dkernel, dbias, dspread = carry
         z = _logits(head, start, width) if all_logits is None else all_logits
-        dz = whole[:, None] * jnp.exp(_below(z, top) - log_total)
+        dz = whole[:, None] * jnp.exp(below(z, top) - log_total)
         mine = lax.broadcasted_iota(jnp.int32, z.shape, 1) == (index - start)[:, None]
         dz = dz - jnp.where(mine, share[:, None], 0)
         if head.spread is not None:
@@ -172,12 +172,6 @@ def _logits(head: Head, start: Any, width: int) -> Array:
     part = lax.dynamic_slice_in_dim(head.kernel, start, width, 1).astype(wide)
     z = head.x.astype(wide) @ part
     return z if head.bias is None else z + lax.dynamic_slice_in_dim(head.bias, start, width).astype(wide)[None]
-
-
-def _below(z: Array, top: Array) -> Array:
-    """`_shift.shift` for what is exponentiated at once, at half its operations: the largest number stands for +inf."""
-    largest = jnp.finfo(z.dtype).max
-    return jnp.minimum(z, largest) - jnp.clip(top, -largest, largest)
 
 
 def _product(weights: Array, costs: Array) -> Array:

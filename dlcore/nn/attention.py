@@ -11,9 +11,9 @@ from jax import lax
 
 from dlcore import _checks
 from dlcore._precision import compute_dtype
-from dlcore._shift import peak, shift
 from dlcore._typing import Array, ArrayLike
 from dlcore.kernels import attention as kernel
+from dlcore.kernels.softmax import softmax_rows
 
 __all__ = ["attend", "dot_product_attention"]
 
@@ -133,9 +133,7 @@ def attend(
         scores = scores + extra.astype(dtype)
     if allowed is not None:
         scores = jnp.where(allowed, scores, -np.inf)
-    e = jnp.exp(shift(scores, peak(scores, -1)))
-    total = e.sum(-1, keepdims=True)
-    p = (e / jnp.where(total == 0, 1, total)).reshape(*batch, m, n // m * t, s)
+    p = softmax_rows(scores).reshape(*batch, m, n // m * t, s)
     y = jnp.einsum("...nts,...sne->...tne", p, values)
     return _unfold(y, t, n).astype(kept)
 

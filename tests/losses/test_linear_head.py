@@ -166,7 +166,7 @@ def test_memory_is_at_most_a_quarter_of_the_plain_forms():
         return jax.jit(gradient).lower(params, x, labels).compile().memory_analysis().temp_size_in_bytes
 
     whole = temporary(lambda params, x, labels: losses.softmax_cross_entropy(nn.dense(params, x), labels))
-    assert whole >= 2 * 4 * rows * classes
+    assert whole >= 4 * rows * classes
     assert temporary(losses.linear_softmax_cross_entropy) <= whole / 4
     for chunk in (1000, 4096):
         assert temporary(partial(losses.linear_softmax_cross_entropy, chunk=chunk)) <= whole / 4
