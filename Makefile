@@ -8,7 +8,7 @@ JOBS ?= 2
 # Options for the demo: make demo ARGS="--model mlp --epochs 10"
 ARGS ?=
 
-.PHONY: demo test conformance lint types readme clean
+.PHONY: demo test conformance bench lint types readme clean
 
 demo: $(VENV)/.installed
 	$(BIN)/dlcore train $(ARGS)
@@ -19,6 +19,11 @@ test: lint types $(VENV)/.compared
 # ONNX' own test cases, PyTorch and Keras against dlcore, with a table of what was compared. `make test` runs them too.
 conformance: $(VENV)/.compared
 	$(BIN)/python -m tests.conformance
+
+# dlcore beside Flax, Equinox, Haiku, Keras and PyTorch: half an hour on a machine that does nothing else.
+# Options: make bench ARGS="--quick", ARGS="--only pool,norm --no-compile"
+bench: $(VENV)/.compared
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -37,9 +42,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@
 
-# The projects that tests/conformance compares with; a CPU build of PyTorch, if there is one already, will do.
+# The projects that tests/conformance and benchmarks compare with; a CPU build of PyTorch, if there is one already, will do.
 $(VENV)/.compared: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,conformance]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,conformance,bench]'
 	@touch $@
 
 clean:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.suite.report import table
 from benchmarks.timing import RESULTS
 from dlcore.data import load
 
@@ -65,25 +65,24 @@ def demo() -> str:
 
 
 def kernels() -> str:
-    """The fast paths that stand today."""
+    """Convolution alone and in a loop, where XLA's own gradient is a scalar loop."""
     lines = ["| forward and backward, CPU | plain XLA | dlcore | ratio |", "| --- | ---: | ---: | ---: |"]
-    for row in stored("pooling")["rows"]:
-        plain, ours = (row["milliseconds"][name]["median"] for name in ("reduce_window", "dlcore"))
-        lines.append(f"| max pool {_by(row['window'])}, stride {_by(row['strides'])}, x {_by(row['x'])} "
-                     f"| {plain:.2f} ms | {ours:.2f} ms | {row['ratio']:.1f} × |")  # fmt: skip
     for row in stored("convolution")["rows"]:
         for place, ratio in row["ratio"].items():
             plain, ours = (row["milliseconds a step"][f"{name}, {place}"]["median"] for name in ("lax", "dlcore"))
             lines.append(f"| convolution {_by(row['window'])}, x {_by(row['x'])} → {row['features']}, {place} "
                          f"| {plain:.2f} ms | {ours:.2f} ms | {ratio:.1f} × |")  # fmt: skip
-    ratios = [row["ratio"] for row in stored("pooling")["rows"]]
-    loops = [row["ratio"]["in a loop"] for row in stored("convolution")["rows"]]
-    lines += [
-        "",
-        f"Geometric means: {statistics.geometric_mean(ratios):.1f} × for pooling, "
-        f"{statistics.geometric_mean(loops):.0f} × for convolution inside a compiled loop.",
-    ]
     return "\n".join(lines)
+
+
+def suite() -> str:
+    """The race, as stored for the CPU: its table, and what it comes to."""
+    record = stored("suite_cpu")
+    on = record["measured_with"]
+    versions = ", ".join(f"{name} {on[name]}" for name in ("jax", "flax", "equinox", "dm-haiku", "keras", "torch"))
+    # Without the line on who was not there, which JSON has.
+    text = table(record).split("Not there:")[0]
+    return f"{text.strip()}\n\nMeasured on {on['cores']} CPU cores, float32, with {versions}."
 
 
 # Rows of the table of right functions, and how the groups begin that each takes together.
@@ -181,7 +180,9 @@ def heads() -> str:
     return "\n".join(lines)
 
 
-PARTS = {"demo": demo, "gradcheck": gradcheck, "heads": heads, "kernels": kernels, "wavenet": wavenet}
+PARTS = {
+    "demo": demo, "gradcheck": gradcheck, "heads": heads, "kernels": kernels, "suite": suite, "wavenet": wavenet,
+}  # fmt: skip
 
 
 def _by(sizes: list[int]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import traceback
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -142,6 +143,24 @@ def run_experiment(
     folder = Path(out) if out else Path("runs") / f"lab-{name}"
     result = experiment(name, folder)
     print(result.question, result.table(), result.verdict, f"{folder}: result.json and the picture", sep="\n\n")
+
+
+@app.command(
+    "bench",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def bench(context: typer.Context) -> None:
+    """Race dlcore against its peers: the same work, on the same arrays, in turns; `dlcore bench --help` says how."""
+    try:
+        command = import_module("benchmarks.suite.command")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "benchmarks":
+            raise
+        raise FailureError(
+            "bench: the benchmarks are no part of the installed package. Run it in a clone of dlcore: make bench, or "
+            "pip install -e '.[app,bench]' there."
+        ) from error
+    command.main(context.args)
 
 
 @app.command()
