@@ -20,7 +20,7 @@ from jax import lax
 
 from dlcore._typing import Array
 
-__all__ = ["block_sum", "column_sum", "row_max", "row_sum"]
+__all__ = ["block_sum", "column_sum", "row_max", "row_sum", "stack_sum"]
 
 BLOCKS = 8
 # Shorter rows are left as they are.
@@ -46,14 +46,18 @@ def _row_sum_jvp(primals: tuple[Array], tangents: tuple[Any]) -> tuple[Array, An
 
 def column_sum(x: Array) -> Array:
     """Σ over all axes but the last, (C,): eight stacks of rows added as wholes, then what is left. Linear, as above."""
-    x = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    height = x.shape[0] // BLOCKS
+    return stack_sum(x.reshape(1, math.prod(x.shape[:-1]), x.shape[-1]))[0]
+
+
+def stack_sum(x: Array) -> Array:
+    """Σ over the middle one of three axes, in the same way."""
+    rows = x.shape[1]
+    height = rows // BLOCKS
     if height < BLOCKS:
-        return x.sum(0)
-    stacks = (lax.slice_in_dim(x, i * height, (i + 1) * height) for i in range(BLOCKS))
-    total = reduce(jnp.add, stacks).sum(0)
-    rest = lax.slice_in_dim(x, BLOCKS * height, x.shape[0])
-    return total + rest.sum(0) if rest.shape[0] else total
+        return x.sum(1)
+    stacks = (lax.slice_in_dim(x, i * height, (i + 1) * height, axis=1) for i in range(BLOCKS))
+    total = reduce(jnp.add, stacks).sum(1)
+    return total + lax.slice_in_dim(x, BLOCKS * height, rows, axis=1).sum(1) if rows % BLOCKS else total
 
 
 def row_max(x: Array) -> Array:

@@ -13,7 +13,7 @@ from jax import lax
 from dlcore._rows import block_sum, row_max
 from dlcore._typing import Array
 
-__all__ = ["Moments", "moments", "standardise", "standardised"]
+__all__ = ["Moments", "inverses", "moments", "standardise", "standardised", "unit_factor"]
 
 
 class Moments(NamedTuple):
@@ -97,28 +97,42 @@ def _standardise_jvp(
 
 def standardised(x: Array, axes: tuple[int, ...], epsilon: float, centre: bool) -> tuple[Array, Array]:
     """x̂ and 1/σ, both in the dtype of `x`."""
-    limits = jnp.finfo(x.dtype)
-    # The smallest unit, 1 / most, is near √ε; beyond these bounds there would be no room for x² beside it.
-    most = 2.0 ** min(max(math.floor(-math.log2(epsilon) / 2), -60), 60)
     others = tuple(axis for axis in axes if axis % x.ndim != x.ndim - 1)
     largest = jnp.max(jnp.abs(lax.stop_gradient(x)), others, keepdims=True, initial=0)
     if len(others) < len(axes):
         largest = jnp.maximum(row_max(largest), 0)
-    # Rounded to no digits but the first: the nearest power of two, whose inverse is exact.
-    unit = lax.reduce_precision(jnp.clip(largest, 1 / most, 2.0 ** (limits.maxexp - 2)), limits.nexp, 0)
-    factor = 1 / unit
+    factor = unit_factor(largest, epsilon)
     scaled = x * factor
     if centre:
         m = moments(scaled, tuple(axis % x.ndim for axis in axes), where=None, axis_name=None)
         normal, square = m.centred, m.var
     else:
         normal, square = scaled, _mean(scaled**2, axes)
+    inner, outer = inverses(square, factor, epsilon)
+    return normal * inner, outer
+
+
+def unit_factor(largest: Array, epsilon: float) -> Array:
+    """1 / unit for slices whose largest size is given: a power of two, whose inverse is exact."""
+    limits, most = jnp.finfo(largest.dtype), _most(epsilon)
+    # Rounded to no digits but the first: the nearest power of two.
+    return 1 / lax.reduce_precision(jnp.clip(largest, 1 / most, 2.0 ** (limits.maxexp - 2)), limits.nexp, 0)
+
+
+def inverses(square: Array, factor: Array, epsilon: float) -> tuple[Array, Array]:
+    """1/σ in the slice's own units, and in those of the data, from the mean square in its own."""
+    limits, most = jnp.finfo(square.dtype), _most(epsilon)
     # In huge units ε is nothing, and a constant slice would be 0 / 0; below `least` there is no other variance.
     least = float(limits.tiny) ** 0.6
     own = min(epsilon * most**2, float(limits.max)) * (factor / most) ** 2
     inverse = lax.rsqrt(square + jnp.maximum(own, least))
     constant = (square == 0) & (own < least)
-    return normal * inverse, jnp.where(constant, min(epsilon**-0.5, float(limits.max)), inverse * factor)
+    return inverse, jnp.where(constant, min(epsilon**-0.5, float(limits.max)), inverse * factor)
+
+
+def _most(epsilon: float) -> float:
+    # The smallest unit, 1 / most, is near √ε; beyond these bounds there would be no room for x² beside it.
+    return 2.0 ** min(max(math.floor(-math.log2(epsilon) / 2), -60), 60)
 
 
 def _mean(x: Array, axes: tuple[int, ...]) -> Array:

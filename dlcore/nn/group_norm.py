@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
 
 from dlcore import _checks
 from dlcore._precision import compute_dtype
 from dlcore._typing import Array, ArrayLike, DType, Params
-from dlcore.kernels.statistics import standardise
-from dlcore.nn._affine import affine, float_dtype, scale_and_offset
+from dlcore.kernels.group_norm import normalise_groups
+from dlcore.nn._affine import float_dtype, scale_and_offset
 
 __all__ = ["group_norm", "group_norm_init", "instance_norm", "instance_norm_init"]
 
@@ -79,10 +81,7 @@ def group_norm(params: Params, x: ArrayLike, *, groups: int, batch_axes: int = 1
         raise _checks.value_error(
             name, "groups", g, f"a divisor of the {c} channels", "groups=1 always fits; channels come last."
         )
-    wide = values.astype(compute_dtype(values.dtype)).reshape(*values.shape[:-1], g, c // g)
-    axes = (*range(batch - wide.ndim, -2), -1)
-    normal = standardise(wide, axes, epsilon, True).reshape(values.shape)
-    return affine(normal, scale, offset).astype(values.dtype)
+    return _by_groups(values, batch, scale, offset, g, epsilon)
 
 
 def instance_norm_init(features: int, *, dtype: DType = jnp.float32) -> dict[str, Array]:
@@ -149,9 +148,19 @@ def instance_norm(params: Params, x: ArrayLike, *, batch_axes: int = 1, epsilon:
             name, "x", _checks.describe(values), f"a spatial axis between {batch} of the batch and the channels",
             "One value has no deviation: use nn.layer_norm, or mend batch_axes.",
         )  # fmt: skip
+    return _by_groups(values, batch, scale, offset, values.shape[-1], epsilon)
+
+
+def _by_groups(
+    values: Array, batch: int, scale: Array | None, offset: Array | None, groups: int, epsilon: float
+) -> Array:
+    c = values.shape[-1]
     wide = values.astype(compute_dtype(values.dtype))
-    normal = standardise(wide, tuple(range(batch - wide.ndim, -1)), epsilon, True)
-    return affine(normal, scale, offset).astype(values.dtype)
+    own = [jnp.full((c,), default, wide.dtype) if leaf is None else leaf.astype(wide.dtype)
+           for leaf, default in ((scale, 1), (offset, 0))]  # fmt: skip
+    lead, positions = math.prod(values.shape[:batch]), math.prod(values.shape[batch:-1])
+    y = normalise_groups(wide.reshape(lead, positions, c), own[0], own[1], groups, epsilon)
+    return y.reshape(values.shape).astype(values.dtype)
 
 
 def _init(name: str, features: int, dtype: DType) -> dict[str, Array]:
