@@ -245,24 +245,35 @@ def _alpha(name: str, alpha: float | ArrayLike | None, count: int, dtype: np.dty
 @jax.custom_jvp
 def _cost(z: Array, which: Array) -> Array:
     """log Σ exp(z) − z_y of (*batch, K) and (*batch,), from the largest of each row."""
-    log_total, top = _log_total(z)
-    own = jnp.take_along_axis(z, which[..., None], axis=-1)
-    return (log_total - shift(own, top))[..., 0]
+    return _cost_and_parts(z, which)[0]
+
+
+def _cost_and_parts(z: Array, which: Array) -> tuple[Array, Array, Array, Array]:
+    """The cost, exp(z − top), its sum, and top."""
+    top = peak(z, -1)
+    e = jnp.exp(below(z, top))
+    total = row_sum(e)
+    # Never outside: other labels have been put to 0.
+    own = jnp.take_along_axis(z, which[..., None], axis=-1, mode="clip")
+    return (_log(total) - shift(own, top))[..., 0], e, total, top
 
 
 @_cost.defjvp
 def _cost_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Any]:
     z, which = primals
-    log_total, top = _log_total(z)
-    p = jnp.exp(below(z, top) - log_total)
+    cost, e, total, top = _cost_and_parts(z, which)
     chosen = jax.lax.broadcasted_iota(which.dtype, z.shape, z.ndim - 1) == which[..., None]
-    # A row with +inf is at its own limit, and does not move.
-    slope = jnp.where(top == np.inf, 0, p - chosen.astype(z.dtype))
-    return _cost(z, which), (slope * tangents[0]).sum(-1)
+    slope = e * (1 / jnp.where(total == 0, 1, total)) - chosen.astype(z.dtype)
+    # A row with +inf is at its own limit, and does not move; one of −inf alone does.
+    return cost, (slope * (top < np.inf).astype(z.dtype) * tangents[0]).sum(-1)
+
+
+def _log(total: Array) -> Array:
+    return jnp.log(jnp.where(total == 0, 1, total))
 
 
 def _log_total(z: Array) -> tuple[Array, Array]:
     """log Σ exp(z − top) and top, the largest of each row; both (*batch, 1)."""
     top = peak(z, -1)
     total = row_sum(jnp.exp(below(z, top)))
-    return jnp.log(jnp.where(total == 0, 1, total)), top
+    return _log(total), top

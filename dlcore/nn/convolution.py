@@ -112,7 +112,8 @@ def conv(
       groups: input and output channels fall into so many groups, each convolved by itself.
 
     Returns:
-      y: (*batch, *space', F), in the dtype of `x`.
+      y: (*batch, *space', F), in the dtype of `x`. Groups of fewer than 8 channels are computed a few at a time (but
+      for groups of one): an inf or NaN in one of them is a NaN in those beside it.
 
     Raises:
       ValueError: if the shapes do not fit, the window reaches beyond the padded input, an option is unknown,
