@@ -7,10 +7,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from benchmarks.suite.row import Row
 
 __all__ = ["FILES", "main"]
 
@@ -48,10 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     start = time.perf_counter()
     lines: list[dict[str, Any]] = []
     wrong: list[str] = []
-    for name in FILES:
-        for row in import_module(f"benchmarks.rows.{name}").rows(size):
-            if chosen and not any(word in name or word in row.name for word in chosen):
-                continue
+    stopped = False
+    try:
+        for name, row in _rows(size, chosen):
             if options.no_compile or options.quick:
                 row = row._replace(enter={k: v for k, v in row.enter.items() if "PyTorch compiled" not in k})
             try:
@@ -60,10 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 wrong.append(str(error))
                 print(f"WRONG VALUE: {error}", file=sys.stderr, flush=True)
                 continue
-            line["file"] = name
-            lines.append(line)
+            lines.append({**line, "file": name})
             # Shapes of a quick run are so small that its times say nothing.
             print(f"{row.name}, {row.shape}: all agree" if options.quick else report.one_line(line), flush=True)
+    except KeyboardInterrupt:
+        # What has been measured is worth a table; but it is no whole run, and does not take a whole run's place.
+        stopped = True
+        print("Stopped: the table has the rows until here.", file=sys.stderr)
     device = str(jax.devices()[0].device_kind)
     record: dict[str, Any] = {
         "measured_with": {**versions(), **report.peers_versions()},
@@ -74,11 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "summary": report.summary(lines),
         "rows": lines,
     }
-    if options.sweeps:
+    if options.sweeps and not stopped:
         record["sweeps"] = sweep(quick=options.quick)
     print(f"{len(lines)} rows agree, {len(wrong)} do not." if options.quick else report.table(record))
     folder = Path(options.out) if options.out else None
-    if folder is None and not (options.quick or chosen or peers):
+    if folder is None and not (options.quick or chosen or peers or stopped):
         folder = RESULTS
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,8 +90,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (folder / f"{stem}.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
         for picture in report.pictures(record, folder, stem):
             print(picture)
+    if stopped:
+        sys.exit(130)
     if wrong:
         sys.exit(f"{len(wrong)} rows have wrong values: " + "; ".join(wrong))
+
+
+def _rows(size: str, chosen: list[str]) -> Iterator[tuple[str, Row]]:
+    for name in FILES:
+        for row in import_module(f"benchmarks.rows.{name}").rows(size):
+            if not chosen or any(word in name or word in row.name for word in chosen):
+                yield name, row
 
 
 def _parser() -> argparse.ArgumentParser:

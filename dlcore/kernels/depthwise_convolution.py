@@ -22,6 +22,7 @@ from collections.abc import Iterator
 import jax.numpy as jnp
 from jax import lax
 
+from dlcore._precision import compute_dtype
 from dlcore._typing import Array
 from dlcore._windows import WindowAxis
 from dlcore.kernels.spread import spread
@@ -45,7 +46,8 @@ def depthwise(x: Array, kernel: Array, axes: tuple[WindowAxis, ...]) -> Array:
 
     y[…, p, c · M + m] = Σ_j W[j, 0, c · M + m] · x[…, p · stride + j · dilation − low, c]
     """
-    channels = x.shape[-1]
+    channels, kept = x.shape[-1], x.dtype
+    x, kernel = _wide(x), _wide(kernel)
     outputs = (x.shape[0], *(w.outputs for w in axes))
     whole = []
     for m in range(kernel.shape[-1] // channels):
@@ -59,12 +61,13 @@ def depthwise(x: Array, kernel: Array, axes: tuple[WindowAxis, ...]) -> Array:
             total = term if total is None else total + term
         assert total is not None
         whole.append(total.reshape(*outputs, channels))
-    return _interleaved(whole)
+    return _interleaved(whole).astype(kept)
 
 
 def depthwise_input_gradient(kernel: Array, dy: Array, axes: tuple[WindowAxis, ...], channels: int) -> Array:
     """dx (B, *inputs, C) of dy (B, *outputs, C · M)."""
-    each = kernel.shape[-1] // channels
+    each, kept = kernel.shape[-1] // channels, dy.dtype
+    kernel, dy = _wide(kernel), _wide(dy)
     total: Array | None = None
     for m in range(each):
         own, error = kernel[..., m::each], dy[..., m::each] if each > 1 else dy
@@ -76,16 +79,17 @@ def depthwise_input_gradient(kernel: Array, dy: Array, axes: tuple[WindowAxis, .
             term = spread(error, axes, weights=own[..., 0, :])
         total = term if total is None else total + term
     assert total is not None
-    return total
+    return total.astype(kept)
 
 
 def depthwise_kernel_gradient(x: Array, dy: Array, axes: tuple[WindowAxis, ...]) -> Array:
     """dW (*window, 1, C · M)."""
-    channels, batch = x.shape[-1], x.shape[0]
+    channels, batch, kept = x.shape[-1], x.shape[0], dy.dtype
+    x, dy = _wide(x), _wide(dy)
     each = dy.shape[-1] // channels
     stacks = min(batch, STACKS)
     if not stacks:
-        return jnp.zeros((*(w.size for w in axes), 1, dy.shape[-1]), dy.dtype)
+        return jnp.zeros((*(w.size for w in axes), 1, dy.shape[-1]), kept)
     more = -batch % stacks
     if more:
         x, dy = (lax.pad(a, jnp.zeros((), a.dtype), [(0, more, 0)] + [(0, 0, 0)] * (a.ndim - 1)) for a in (x, dy))
@@ -107,7 +111,12 @@ def depthwise_kernel_gradient(x: Array, dy: Array, axes: tuple[WindowAxis, ...])
         # (taps, outputs · C) where the last spatial axis lies in one with the channels.
         stacked = jnp.stack(sums).reshape(len(sums), -1, channels).sum(1)
         whole.append(stacked.reshape(*(w.size for w in axes), 1, channels))
-    return _interleaved(whole)
+    return _interleaved(whole).astype(kept)
+
+
+def _wide(x: Array) -> Array:
+    """Half precision is summed in float32."""
+    return x.astype(compute_dtype(x.dtype))
 
 
 def _parts(x: Array, axes: tuple[WindowAxis, ...]) -> Iterator[tuple[tuple[int, ...], Array]]:

@@ -3,9 +3,10 @@
 import itertools
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+
+from dlcore._bits import plain_below
 
 SQRT_2_PI = math.sqrt(2 / math.pi)
 
@@ -146,7 +147,8 @@ def rms_norm(params, x, epsilon=1e-5):
 
 
 def dropout(key, x, rate):
-    keep = jax.random.bits(key, x.shape, jnp.uint32) >= np.uint32(round(rate * 2**32))
+    # The mask is a convention, taken from its reference; what it does is written out.
+    keep = ~plain_below(key, round(rate * 2**32), x.shape)
     return jnp.where(keep, x / (1 - rate), 0)
 
 
