@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 from jax import lax
 
 from dlcore._typing import Array, PyTree
 
-__all__ = ["summed", "varying"]
+__all__ = ["summed", "transposed", "varying"]
 
 
 def varying(begin: PyTree, inputs: PyTree) -> PyTree:
@@ -29,3 +32,12 @@ def summed(gradients: PyTree, inputs: PyTree) -> PyTree:
         return lax.psum(gradient, shared) if shared else gradient
 
     return jax.tree.map(add, gradients, inputs)
+
+
+def transposed(gradients: Callable[[Any], Any], y: PyTree, tangents: PyTree) -> Any:
+    """The tangent of y, defined as the transpose of the map from y's gradient to those of the inputs.
+
+    Reverse mode, which transposes it again, runs `gradients` as it is written. A tangent of what is the same on all
+    devices is marked as y is, which may differ between them.
+    """
+    return jax.linear_transpose(gradients, y)(varying(tangents, y))[0]

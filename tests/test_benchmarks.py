@@ -45,7 +45,7 @@ def test_the_quick_suite_agrees_in_all_values(tmp_path):
     assert {row["file"] for row in record["rows"]} == set(FILES)
     for row in record["rows"]:
         assert DLCORE in row["contestants"], row["name"]
-        assert len(row["contestants"]) >= 3, row["name"]
+        assert len(row["contestants"]) >= 2, row["name"]
         assert {f"{who}: {why}" for who, why in row.get("absent", {}).items()} <= ABSENT
         assert row["best_ratio"] > 0
     assert (tmp_path / "suite_cpu.png").stat().st_size > 10_000

@@ -18,7 +18,7 @@ gradient computes the weights of a block, and none of the weights.
 Below 128 queries or 256 keys the plain form is as fast. On other platforms all heads are computed at once, block by
 block; that has not been measured on a GPU.
 
-Measured by the rows of benchmarks/rows/attention.py, forward and backward on two cores that nobody else uses: 2 to 4
+Measured by `python -m benchmarks --only attention`, forward and backward on two cores that nobody else uses: 2 to 4
 times as fast as the plain form, 0.9 to 1.4 times as fast as PyTorch's where causal and 0.9 to 1 times where all keys
 are seen; more where others use the cores too. Temporary memory is a fifth of the plain form's for (4, 512, 8, 32). It
 takes one to two seconds to compile, the plain form 0.3.

@@ -26,6 +26,7 @@ from jax import lax
 
 from dlcore._rows import column_sum
 from dlcore._typing import Array
+from dlcore._varying import transposed
 
 __all__ = ["normalise_rows", "plain_normalise_rows"]
 
@@ -75,4 +76,4 @@ def _normalise_rows_jvp(
         dx = (inverse * scale[None] / rows) * pulled + (dmean[None] + 2 * centred * dvar[None]) / rows
         return dx, dscale, doffset
 
-    return results, jax.linear_transpose(gradients, results)(tangents)[0]
+    return results, transposed(gradients, results, tangents)

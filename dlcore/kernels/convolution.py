@@ -28,6 +28,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from dlcore._typing import Array
+from dlcore._varying import transposed
 from dlcore._windows import WindowAxis
 from dlcore.backprop.convolution import canonical_convolution, input_gradient, kernel_gradient
 
@@ -61,10 +62,10 @@ def _convolve_jvp(
     y = convolve_dense(x, kernel, axes)
 
     def input_term(kernel: Array, dx: Array) -> Array:
-        return jax.linear_transpose(lambda dy: input_gradient(kernel, dy, axes), y)(dx)[0]
+        return transposed(lambda dy: input_gradient(kernel, dy, axes), y, dx)
 
     def kernel_term(x: Array, dkernel: Array) -> Array:
-        return jax.linear_transpose(lambda dy: kernel_gradient(x, dy, axes), y)(dkernel)[0]
+        return transposed(lambda dy: kernel_gradient(x, dy, axes), y, dkernel)
 
     # A first layer's input, say, has no tangent, and then no term is computed for it.
     terms = []

@@ -27,6 +27,7 @@ from jax import lax
 
 from dlcore._rows import stack_sum
 from dlcore._typing import Array
+from dlcore._varying import transposed
 from dlcore.kernels.statistics import inverses, standardise, unit_factor
 
 __all__ = ["normalise_groups", "plain_normalise_groups"]
@@ -76,7 +77,7 @@ def _normalise_groups_jvp(
         dx = _repeated(inverse, each) * (dy * scale[None, None] - mean - normal * slope)
         return dx, products.sum(0), errors.sum(0)
 
-    return y, jax.linear_transpose(gradients, y)(tangents)[0]
+    return y, transposed(gradients, y, tangents)
 
 
 def _by_group(sums: Array, groups: int) -> Array:

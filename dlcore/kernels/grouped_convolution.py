@@ -23,6 +23,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from dlcore._typing import Array
+from dlcore._varying import transposed
 from dlcore._windows import WindowAxis
 from dlcore.kernels.convolution import convolve_dense, plain_convolve
 from dlcore.kernels.depthwise_convolution import (
@@ -84,10 +85,10 @@ def _depthwise_jvp(
     groups = x.shape[-1]
 
     def input_term(kernel: Array, dx: Array) -> Array:
-        return jax.linear_transpose(lambda dy: depthwise_input_gradient(kernel, dy, axes, groups), y)(dx)[0]
+        return transposed(lambda dy: depthwise_input_gradient(kernel, dy, axes, groups), y, dx)
 
     def kernel_term(x: Array, dkernel: Array) -> Array:
-        return jax.linear_transpose(lambda dy: depthwise_kernel_gradient(x, dy, axes), y)(dkernel)[0]
+        return transposed(lambda dy: depthwise_kernel_gradient(x, dy, axes), y, dkernel)
 
     terms = []
     if not isinstance(dx, SymbolicZero):

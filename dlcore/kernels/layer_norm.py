@@ -25,6 +25,7 @@ from jax import lax
 
 from dlcore._rows import block_sum, column_sum
 from dlcore._typing import Array
+from dlcore._varying import transposed
 from dlcore.kernels.statistics import standardise, standardised
 
 __all__ = ["normalise_last", "plain_normalise_last"]
@@ -64,4 +65,4 @@ def _normalise_last_jvp(
         dx = inverse * (moved - normal * (block_sum(g * normal) / count))
         return dx, column_sum(dy * normal), column_sum(dy)
 
-    return y, jax.linear_transpose(gradients, y)(tangents)[0]
+    return y, transposed(gradients, y, tangents)

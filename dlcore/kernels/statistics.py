@@ -12,6 +12,7 @@ from jax import lax
 
 from dlcore._rows import block_sum, row_max
 from dlcore._typing import Array
+from dlcore._varying import transposed
 
 __all__ = ["Moments", "inverses", "moments", "standardise", "standardised", "unit_factor"]
 
@@ -92,7 +93,7 @@ def _standardise_jvp(
         return inverse * (moved - normal * _mean(dy * normal, axes))
 
     # It is its own transpose; taken as that, so that reverse mode, which transposes it again, runs it as written.
-    return normal, jax.linear_transpose(slope, normal)(tangents[0])[0]
+    return normal, transposed(slope, normal, tangents[0])
 
 
 def standardised(x: Array, axes: tuple[int, ...], epsilon: float, centre: bool) -> tuple[Array, Array]:

@@ -21,6 +21,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from dlcore._typing import Array
+from dlcore._varying import transposed
 from dlcore._windows import WindowAxis
 from dlcore.backprop.convolution import canonical_convolution, input_gradient, kernel_gradient
 from dlcore.kernels.convolution import plain_convolve
@@ -75,10 +76,10 @@ def _transposed_convolve_jvp(
     y = _transposed_convolve(x, kernel, axes)
 
     def input_term(kernel: Array, dx: Array) -> Array:
-        return jax.linear_transpose(lambda dy: plain_convolve(dy, kernel, axes), y)(dx)[0]
+        return transposed(lambda dy: plain_convolve(dy, kernel, axes), y, dx)
 
     def kernel_term(x: Array, dkernel: Array) -> Array:
-        return jax.linear_transpose(lambda dy: kernel_gradient(dy, x, axes), y)(dkernel)[0]
+        return transposed(lambda dy: kernel_gradient(dy, x, axes), y, dkernel)
 
     terms = []
     if not isinstance(dx, SymbolicZero):

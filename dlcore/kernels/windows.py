@@ -30,6 +30,7 @@ import numpy as np
 from jax import lax
 
 from dlcore._typing import Array
+from dlcore._varying import transposed
 from dlcore._windows import WindowAxis
 from dlcore.kernels.spread import spread
 
@@ -74,7 +75,7 @@ def _max(x: Array, axes: tuple[WindowAxis, ...]) -> Array:
 def _max_jvp(axes: tuple[WindowAxis, ...], primals: tuple[Array], tangents: tuple[Any]) -> tuple[Array, Any]:
     y, index = _first_maximal_tap(primals[0], axes)
     # Defined as a transpose, so that reverse mode, which transposes it again, runs `spread` itself.
-    return y, jax.linear_transpose(lambda dy: spread(dy, axes, index), y)(tangents[0])[0]
+    return y, transposed(lambda dy: spread(dy, axes, index), y, tangents[0])
 
 
 def _first_maximal_tap(x: Array, axes: tuple[WindowAxis, ...]) -> tuple[Array, Array]:
@@ -175,7 +176,7 @@ def _sum(x: Array, axes: tuple[WindowAxis, ...]) -> Array:
 @_sum.defjvp
 def _sum_jvp(axes: tuple[WindowAxis, ...], primals: tuple[Array], tangents: tuple[Any]) -> tuple[Array, Any]:
     y = _sum(primals[0], axes)
-    return y, jax.linear_transpose(lambda dy: spread(dy, axes), y)(tangents[0])[0]
+    return y, transposed(lambda dy: spread(dy, axes), y, tangents[0])
 
 
 def window_norm(x: Array, axes: tuple[WindowAxis, ...], p: float) -> Array:

@@ -68,7 +68,8 @@ def test_every_dtype_is_kept_and_padding_is_never_named(rng, dtype, x64):
 def test_the_gradient_is_that_of_max_pool(rng):
     x = jnp.asarray(rng.integers(-1, 2, (2, 6, 5, 3)), jnp.float32)
     options = {"strides": 1, "padding": "SAME"}
-    dy = jnp.asarray(rng.standard_normal((2, 6, 5, 3)), jnp.float32)
+    # Whole numbers: an input that wins several windows gets the same sum in any order.
+    dy = jnp.asarray(rng.integers(-9, 10, (2, 6, 5, 3)), jnp.float32)
     grads = [
         jax.jit(lambda x, f=f: jax.vjp(f, x)[1](dy)[0])(x)
         for f in (
