@@ -44,7 +44,6 @@ def softmax_rows(x: Array) -> Array:
 def _softmax_rows_jvp(primals: tuple[Array], tangents: tuple[Any]) -> tuple[Array, Any]:
     p, top = _forward(primals[0])
     moving = p * (top < np.inf).astype(p.dtype)
-    # What was −inf does not move, and its tangent may be anything.
     weighted = moving * tangents[0]
     return p, weighted - moving * weighted.sum(-1, keepdims=True)
 
