@@ -13,7 +13,7 @@ from dlcore import _checks
 from dlcore._typing import Array, ArrayLike, Padding, Spatial
 from dlcore._windows import PaddingLimit, WindowAxis, resolve_windows
 
-__all__ = ["crop", "divisor", "each", "inside", "opened", "pad", "read", "spread", "total", "write"]
+__all__ = ["crop", "divisor", "each", "first_maximum", "inside", "opened", "pad", "read", "spread", "total", "write"]
 
 
 def opened(
@@ -107,6 +107,28 @@ def divisor(axes: Sequence[WindowAxis], counts_padding: bool, like: Array) -> Ar
         low, high = (-w.low, w.inputs + w.high) if counts_padding else (0, w.inputs)
         total = total[..., None] * ((w.taps() >= low) & (w.taps() < high)).sum(axis=1)
     return spread(total, like).astype(like.dtype)
+
+
+def first_maximum(x: Array, axes: Sequence[WindowAxis]) -> tuple[Array, Array]:
+    """The largest value of every window, and the number of the first tap that has it; one byte for up to 256 taps.
+
+    NaN is a maximum, and padding never is, where a window has an input.
+    """
+    padded = pad(x, axes, -jnp.inf)
+    taps = list(each(axes))
+    small = jnp.uint8 if len(taps) <= 256 else jnp.int32
+    y = read(padded, axes, taps[0])
+    index = jnp.zeros(y.shape, small)
+    real = inside(axes, taps[0])
+    for number, tap in enumerate(taps[1:], start=1):
+        later, later_real = read(padded, axes, tap), inside(axes, tap)
+        # Strictly larger, so that the first of equals stays; but an input of −∞ beats padding.
+        take = (later > y) | (jnp.isnan(later) & ~jnp.isnan(y))
+        if (later_real & ~real).any():
+            take = take | spread(later_real & ~real, y)
+        y, index = jnp.where(take, later, y), jnp.where(take, jnp.asarray(number, small), index)
+        real = real | later_real
+    return y, index
 
 
 def total(terms: Iterator[Array]) -> Array:

@@ -71,19 +71,7 @@ def max_pool_fwd(
     Source: Ranzato, Huang, Boureau & LeCun 2007, "Unsupervised learning of invariant feature hierarchies".
     """
     values, axes = _taps.opened("backprop.max_pool_fwd", x, window, strides, padding, dilation, ceil_mode, "half")
-    padded = _taps.pad(values, axes, -jnp.inf)
-    taps = list(_taps.each(axes))
-    small = jnp.uint8 if len(taps) <= 256 else jnp.int32
-
-    y = _taps.read(padded, axes, taps[0])
-    index = jnp.zeros(y.shape, small)
-    inside = _taps.inside(axes, taps[0])
-    for number, tap in enumerate(taps[1:], start=1):
-        later, later_inside = _taps.read(padded, axes, tap), _taps.inside(axes, tap)
-        # Strictly larger, so that the first of equals stays; but an input of −∞ beats padding.
-        take = (later > y) | (jnp.isnan(later) & ~jnp.isnan(y)) | _taps.spread(later_inside & ~inside, y)
-        y, index = jnp.where(take, later, y), jnp.where(take, jnp.asarray(number, small), index)
-        inside = inside | later_inside
+    y, index = _taps.first_maximum(values, axes)
     return y, MaxPoolResiduals(index, axes, values.dtype)
 
 

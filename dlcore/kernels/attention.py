@@ -36,8 +36,8 @@ import numpy as np
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
-from dlcore._shift import peak, shift
 from dlcore._typing import Array
+from dlcore.kernels.softmax import plain_softmax
 
 __all__ = ["attention", "plain_attention", "worthwhile"]
 
@@ -58,9 +58,7 @@ def plain_attention(q: Array, k: Array, v: Array, causal: bool) -> Array:
     if causal:
         key, query = (lax.broadcasted_iota(jnp.int32, scores.shape, scores.ndim - axis) for axis in (1, 2))
         scores = jnp.where(key <= query, scores, -np.inf)
-    e = jnp.exp(shift(scores, peak(scores, -1)))
-    total = e.sum(-1, keepdims=True)
-    return jnp.einsum("...nts,...sne->...tne", e / jnp.where(total == 0, 1, total), v)
+    return jnp.einsum("...nts,...sne->...tne", plain_softmax(scores), v)
 
 
 def worthwhile(q: Array, k: Array, v: Array) -> bool:

@@ -15,7 +15,6 @@ Measured by `python -m benchmarks --only convolution`.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 
@@ -25,6 +24,7 @@ from jax import lax
 from dlcore._precision import compute_dtype
 from dlcore._typing import Array
 from dlcore._windows import WindowAxis
+from dlcore.backprop import _taps
 from dlcore.kernels.spread import spread
 
 __all__ = ["depthwise", "depthwise_input_gradient", "depthwise_kernel_gradient", "is_depthwise"]
@@ -121,19 +121,17 @@ def _wide(x: Array) -> Array:
 
 def _parts(x: Array, axes: tuple[WindowAxis, ...]) -> Iterator[tuple[tuple[int, ...], Array]]:
     """For each tap what it reads: (B, *outputs, C), or (B, *outputs before the last, last output · C)."""
-    channels = x.shape[-1]
-    margins = [(0, 0, 0), *((w.low, w.used - w.low - w.inputs, 0) for w in axes), (0, 0, 0)]
-    padded = lax.pad(x, jnp.zeros((), x.dtype), margins)
-    merged = axes[-1].stride == 1
-    if merged:
-        padded = padded.reshape(*padded.shape[:-2], padded.shape[-2] * channels)
-    for tap in itertools.product(*(range(w.size) for w in axes)):
-        part = padded
-        for axis, (t, w) in enumerate(zip(tap, axes, strict=True), start=1):
-            unit = channels if merged and axis == len(axes) else 1
-            start, span = t * w.dilation * unit, ((w.outputs - 1) * w.stride + 1) * unit
-            part = lax.slice_in_dim(part, start, start + span, w.stride, axis)
-        yield tap, part
+    padded = _taps.pad(x, axes, 0)
+    last, channels = axes[-1], x.shape[-1]
+    if last.stride != 1:
+        for tap in _taps.each(axes):
+            yield tap, _taps.read(padded, axes, tap)
+        return
+    # One axis of places and channels is read as places that are `channels` apart.
+    merged = padded.reshape(*padded.shape[:-2], padded.shape[-2] * channels, 1)
+    lanes = (*axes[:-1], last._replace(outputs=last.outputs * channels, dilation=last.dilation * channels))
+    for tap in _taps.each(axes):
+        yield tap, _taps.read(merged, lanes, tap)[..., 0]
 
 
 def _interleaved(parts: list[Array]) -> Array:

@@ -23,6 +23,7 @@ from jax import lax
 
 from dlcore._typing import Array
 from dlcore._windows import WindowAxis
+from dlcore.backprop import _taps
 
 __all__ = ["plain_spread", "spread"]
 
@@ -35,18 +36,12 @@ def plain_spread(
     With `index`, of the shape of dy, each number goes to that tap of its window alone, in row-major order; with
     `weights`, (*window, C), it is multiplied by that of the tap it goes to.
     """
-    lead = dy.ndim - 1 - len(axes)
-    total = jnp.zeros((*dy.shape[:lead], *(w.inputs for w in axes), dy.shape[-1]), dy.dtype)
-    for number, tap in enumerate(itertools.product(*(range(w.size) for w in axes))):
-        part = dy if index is None else jnp.where(index == number, dy, 0)
-        part = part if weights is None else part * _broad(weights[tap], dy.ndim, 0)
-        starts = [t * w.dilation - w.low for t, w in zip(tap, axes, strict=True)]
-        margins = [
-            (start, w.inputs - start - (w.outputs - 1) * w.stride - 1, w.stride - 1)
-            for start, w in zip(starts, axes, strict=True)
-        ]
-        total = total + lax.pad(part, jnp.zeros((), dy.dtype), [(0, 0, 0)] * lead + margins + [(0, 0, 0)])
-    return total
+
+    def part(number: int, tap: tuple[int, ...]) -> Array:
+        chosen = dy if index is None else jnp.where(index == number, dy, 0)
+        return _taps.write(chosen if weights is None else chosen * _broad(weights[tap], dy.ndim, 0), axes, tap)
+
+    return _taps.crop(_taps.total(part(*each) for each in enumerate(_taps.each(axes))), axes)
 
 
 def spread(dy: Array, axes: Sequence[WindowAxis], index: Array | None = None, weights: Array | None = None) -> Array:

@@ -18,9 +18,8 @@ Measured by `python -m benchmarks --only pooling`.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -32,6 +31,7 @@ from jax import lax
 from dlcore._typing import Array
 from dlcore._varying import transposed
 from dlcore._windows import WindowAxis
+from dlcore.backprop import _taps
 from dlcore.kernels.spread import spread
 
 __all__ = ["absolute", "fold_windows", "ranked", "window_argmax", "window_max", "window_norm", "window_sum"]
@@ -73,41 +73,9 @@ def _max(x: Array, axes: tuple[WindowAxis, ...]) -> Array:
 
 @_max.defjvp
 def _max_jvp(axes: tuple[WindowAxis, ...], primals: tuple[Array], tangents: tuple[Any]) -> tuple[Array, Any]:
-    y, index = _first_maximal_tap(primals[0], axes)
+    y, index = _taps.first_maximum(primals[0], axes)
     # Defined as a transpose, so that reverse mode, which transposes it again, runs `spread` itself.
     return y, transposed(lambda dy: spread(dy, axes, index), y, tangents[0])
-
-
-def _first_maximal_tap(x: Array, axes: tuple[WindowAxis, ...]) -> tuple[Array, Array]:
-    """The maximum of every window of few taps, and which tap that is, in row-major order, as a byte."""
-    y, index, real = None, None, np.zeros((), bool)
-    for number, (part, inside) in enumerate(_taps(x, axes, _lowest(x))):
-        if y is None or index is None:
-            y, index = part, jnp.zeros(part.shape, jnp.uint8)
-        else:
-            take = _later_is_larger(y, part, real)
-            y, index = jnp.where(take, part, y), jnp.where(take, jnp.uint8(number), index)
-        real = real | inside
-    assert y is not None
-    assert index is not None
-    return y, index
-
-
-def _taps(x: Array, axes: tuple[WindowAxis, ...], filler: float | int) -> Iterator[tuple[Array, np.ndarray]]:
-    """What each tap reads, (*lead, *outputs, C), and where that is an input and no padding."""
-    lead = x.ndim - 1 - len(axes)
-    margins = [(0, 0, 0)] * lead + [(w.low, w.used - w.low - w.inputs, 0) for w in axes] + [(0, 0, 0)]
-    padded = lax.pad(x, jnp.asarray(filler, x.dtype), margins)
-    for tap in itertools.product(*(range(w.size) for w in axes)):
-        part, inside = padded, np.ones((1,) * x.ndim, bool)
-        for offset, (t, w) in enumerate(zip(tap, axes, strict=True)):
-            start, span = t * w.dilation, (w.outputs - 1) * w.stride + 1
-            part = lax.slice_in_dim(part, start, start + span, w.stride, lead + offset)
-            reads = w.taps()[:, t]
-            inside = inside & ((reads >= 0) & (reads < w.inputs)).reshape(
-                (1,) * (lead + offset) + (-1,) + (1,) * (len(axes) - offset)
-            )
-        yield part, inside
 
 
 def _by_groups(
@@ -169,8 +137,8 @@ def _folded_sum(x: Array, axes: tuple[WindowAxis, ...]) -> Array:
 # custom_jvp: see the top of the file. It saves nothing.
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _sum(x: Array, axes: tuple[WindowAxis, ...]) -> Array:
-    parts = [part for part, _ in _taps(x, axes, 0)]
-    return sum(parts[1:], parts[0])
+    padded = _taps.pad(x, axes, 0)
+    return _taps.total(_taps.read(padded, axes, tap) for tap in _taps.each(axes))
 
 
 @_sum.defjvp
