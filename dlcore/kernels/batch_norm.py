@@ -27,6 +27,7 @@ from jax import lax
 from dlcore._rows import column_sum
 from dlcore._typing import Array
 from dlcore._varying import transposed
+from dlcore.kernels.statistics import in_unit, inverse_deviation, variance
 
 __all__ = ["normalise_rows", "plain_normalise_rows"]
 
@@ -52,10 +53,10 @@ def _forward(
     pivot = lax.stop_gradient(x[:1])
     rest = column_sum(x - pivot)[None] / x.shape[0]
     centred = (x - pivot) - rest
-    var = column_sum(centred**2)[None] / x.shape[0]
-    inverse = lax.rsqrt(var + epsilon)
+    square = column_sum(in_unit(centred, epsilon) ** 2)[None] / x.shape[0]
+    inverse = inverse_deviation(square, epsilon)
     y = centred * inverse * scale[None] + offset[None]
-    return (y, (pivot + rest)[0], var[0]), (pivot, rest, inverse)
+    return (y, (pivot + rest)[0], variance(square, epsilon)[0]), (pivot, rest, inverse)
 
 
 @normalise_rows.defjvp

@@ -10,8 +10,7 @@ the sums over positions of dy and of dy · x̂,
     dx = (g − mean(g) − x̂ · mean(g · x̂)) / σ,   g = scale · dy,   dscale = Σ_b N,   doffset = Σ_b D
 
 where the means are those of scale · D and scale · N over a group's channels. The tangent map is defined as the
-transpose of this (`jax.linear_transpose`), as in `dlcore.kernels.layer_norm`; units are those of
-`dlcore.kernels.statistics`.
+transpose of this (`jax.linear_transpose`), as in `dlcore.kernels.layer_norm`.
 
 Measured by `python -m benchmarks --only "group norm"`.
 """
@@ -28,7 +27,7 @@ from jax import lax
 from dlcore._rows import stack_sum
 from dlcore._typing import Array
 from dlcore._varying import transposed
-from dlcore.kernels.statistics import inverses, standardise, unit_factor
+from dlcore.kernels.statistics import in_unit, inverse_deviation, standardise
 
 __all__ = ["normalise_groups", "plain_normalise_groups"]
 
@@ -47,19 +46,15 @@ def normalise_groups(x: Array, scale: Array, offset: Array, groups: int, epsilon
 
 
 def _forward(x: Array, scale: Array, offset: Array, groups: int, epsilon: float) -> tuple[Array, tuple[Array, Array]]:
-    batch, positions, channels = x.shape
-    each = channels // groups
-    count = max(positions * each, 1)
-    largest = jnp.max(jnp.abs(lax.stop_gradient(x)), 1, initial=0).reshape(batch, groups, each).max(-1)
-    factor = unit_factor(largest, epsilon)
-    scaled = x * _repeated(factor, each)
+    each, count = _counts(x, groups)
     # Deviations are taken from one of the group's own, so that a large mean costs no digits.
-    pivot = lax.stop_gradient(scaled[:, 0, ::each]) if positions else jnp.zeros_like(factor)
-    shifted = scaled - _repeated(pivot, each)
+    first = lax.stop_gradient(x[:, :1, ::each]).reshape(x.shape[0], -1) if x.size else jnp.zeros((x.shape[0], groups))
+    shifted = x - _repeated(first, each)
     centred = shifted - _repeated(_by_group(stack_sum(shifted), groups) / count, each)
-    inner, outer = inverses(_by_group(stack_sum(centred**2), groups) / count, factor, epsilon)
-    normal = centred * _repeated(inner, each)
-    return normal * scale[None, None] + offset[None, None], (normal, outer)
+    square = _by_group(stack_sum(in_unit(centred, epsilon) ** 2), groups) / count
+    inverse = _repeated(inverse_deviation(square, epsilon), each)
+    normal = centred * inverse
+    return normal * scale[None, None] + offset[None, None], (normal, inverse)
 
 
 @normalise_groups.defjvp
@@ -68,13 +63,12 @@ def _normalise_groups_jvp(
 ) -> tuple[Array, Any]:
     x, scale, offset = primals
     y, (normal, inverse) = _forward(x, scale, offset, groups, epsilon)
-    each = x.shape[2] // groups
-    count = max(x.shape[1] * each, 1)
+    each, count = _counts(x, groups)
 
     def gradients(dy: Array) -> tuple[Array, Array, Array]:
         errors, products = stack_sum(dy), stack_sum(dy * normal)
         mean, slope = (_repeated(_by_group(part * scale[None], groups) / count, each) for part in (errors, products))
-        dx = _repeated(inverse, each) * (dy * scale[None, None] - mean - normal * slope)
+        dx = inverse * (dy * scale[None, None] - mean - normal * slope)
         return dx, products.sum(0), errors.sum(0)
 
     return y, transposed(gradients, y, tangents)
@@ -86,6 +80,18 @@ def _by_group(sums: Array, groups: int) -> Array:
 
 
 def _repeated(shared: Array, each: int) -> Array:
-    """(B, G) as (B, 1, C), each group's number for all its channels."""
+    """(B, G) as (B, 1, C), each group's number for all its channels.
+
+    A sum of the number and 0, since what is summed is written out; the loops over x would divide c by `each` anew for
+    every element.
+    """
     batch, groups = shared.shape
-    return lax.broadcast_in_dim(shared, (batch, groups, each), (0, 1)).reshape(batch, 1, groups * each)
+    pair = jnp.stack([shared, jnp.zeros_like(shared)], -1)
+    wide = lax.broadcast_in_dim(pair, (batch, groups, each, 2), (0, 1, 3))
+    return wide.sum(-1).reshape(batch, 1, groups * each)
+
+
+def _counts(x: Array, groups: int) -> tuple[int, int]:
+    """Channels a group, and numbers."""
+    each = x.shape[2] // groups
+    return each, max(x.shape[1] * each, 1)

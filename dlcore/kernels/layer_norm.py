@@ -9,8 +9,7 @@ The floor is five times the data. The form chosen: x̂ and 1/σ are all that is 
     dx = (g − mean(g) − x̂ · mean(g · x̂)) / σ,   dscale = Σ dy · x̂,   doffset = Σ dy
 
 (RMS norm: without mean(g)). The tangent map is defined as the transpose of this (`jax.linear_transpose`), so that
-reverse mode runs it as written, and forward mode and Hessians exist. x̂ is measured in units of each row's own
-(`dlcore.kernels.statistics`), which costs one pass more, and no overflow.
+reverse mode runs it as written, and forward mode and Hessians exist.
 
 Measured by `python -m benchmarks --only norm`.
 """

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dlcore._rows import block_sum, row_max
-from dlcore._typing import Array
+from dlcore._rows import block_sum
+from dlcore._typing import Array, DType
 from dlcore._varying import transposed
 
-__all__ = ["Moments", "inverses", "moments", "standardise", "standardised", "unit_factor"]
+__all__ = ["Moments", "in_unit", "inverse_deviation", "moments", "standardise", "standardised", "variance"]
 
 
 class Moments(NamedTuple):
@@ -73,11 +73,7 @@ def moments(x: Array, axes: tuple[int, ...], *, where: Array | None, axis_name: 
 # of x. The rule is made of plain operations, so that second derivatives need no rule of their own.
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
 def standardise(x: Array, axes: tuple[int, ...], epsilon: float, centre: bool) -> Array:
-    """x̂ = (x − μ) / √(mean((x − μ)²) + ε) over `axes`; without `centre`, μ = 0.
-
-    Every slice is measured in a unit of its own, a power of two near max(max |x|, √ε), which leaves x̂ as it is and
-    rounds nothing: squares then neither overflow (1e30 in float32) nor vanish. Axes may be negative.
-    """
+    """x̂ = (x − μ) / √(mean((x − μ)²) + ε) over `axes`; without `centre`, μ = 0. Axes may be negative."""
     return standardised(x, axes, epsilon, centre)[0]
 
 
@@ -98,42 +94,58 @@ def _standardise_jvp(
 
 def standardised(x: Array, axes: tuple[int, ...], epsilon: float, centre: bool) -> tuple[Array, Array]:
     """x̂ and 1/σ, both in the dtype of `x`."""
-    others = tuple(axis for axis in axes if axis % x.ndim != x.ndim - 1)
-    largest = jnp.max(jnp.abs(lax.stop_gradient(x)), others, keepdims=True, initial=0)
-    if len(others) < len(axes):
-        largest = jnp.maximum(row_max(largest), 0)
-    factor = unit_factor(largest, epsilon)
-    scaled = x * factor
-    if centre:
-        m = moments(scaled, tuple(axis % x.ndim for axis in axes), where=None, axis_name=None)
-        normal, square = m.centred, m.var
-    else:
-        normal, square = scaled, _mean(scaled**2, axes)
-    inner, outer = inverses(square, factor, epsilon)
-    return normal * inner, outer
+    centred = _deviations(x, axes) if centre else x
+    inverse = inverse_deviation(_mean(in_unit(centred, epsilon) ** 2, axes), epsilon)
+    return centred * inverse, inverse
 
 
-def unit_factor(largest: Array, epsilon: float) -> Array:
-    """1 / unit for slices whose largest size is given: a power of two, whose inverse is exact."""
-    limits, most = jnp.finfo(largest.dtype), _most(epsilon)
-    # Rounded to no digits but the first: the nearest power of two.
-    return 1 / lax.reduce_precision(jnp.clip(largest, 1 / most, 2.0 ** (limits.maxexp - 2)), limits.nexp, 0)
+def _deviations(x: Array, axes: tuple[int, ...]) -> Array:
+    """x − μ, through a pivot, as `moments` takes it."""
+    within = [axis % x.ndim for axis in axes]
+    first = lax.slice(x, (0,) * x.ndim, [min(n, 1) if axis in within else n for axis, n in enumerate(x.shape)])
+    shifted = x - lax.stop_gradient(first) if all(x.shape[axis] for axis in within) else x
+    return shifted - _mean(shifted, axes)
 
 
-def inverses(square: Array, factor: Array, epsilon: float) -> tuple[Array, Array]:
-    """1/σ in the slice's own units, and in those of the data, from the mean square in its own."""
-    limits, most = jnp.finfo(square.dtype), _most(epsilon)
-    # In huge units ε is nothing, and a constant slice would be 0 / 0; below `least` there is no other variance.
-    least = float(limits.tiny) ** 0.6
-    own = min(epsilon * most**2, float(limits.max)) * (factor / most) ** 2
-    inverse = lax.rsqrt(square + jnp.maximum(own, least))
-    constant = (square == 0) & (own < least)
-    return inverse, jnp.where(constant, min(epsilon**-0.5, float(limits.max)), inverse * factor)
+def in_unit(deviation: Array, epsilon: float) -> Array:
+    """Deviations in the unit in which they are squared: see `_unit`."""
+    return deviation * _unit(epsilon, deviation.dtype)
 
 
-def _most(epsilon: float) -> float:
-    # The smallest unit, 1 / most, is near √ε; beyond these bounds there would be no room for x² beside it.
-    return 2.0 ** min(max(math.floor(-math.log2(epsilon) / 2), -60), 60)
+def inverse_deviation(square: Array, epsilon: float) -> Array:
+    """1/σ = 1 / √(σ² + ε), from the mean square of deviations that were taken `in_unit`; NaN where that overflowed."""
+    unit = _unit(epsilon, square.dtype)
+    least = max(epsilon * unit**2, float(jnp.finfo(square.dtype).tiny))
+    return jnp.where(jnp.isinf(square), jnp.nan, _inverse_root(square + least) * unit)
+
+
+# custom_jvp: its derivative has r³, which overflows where r · (r² · ds) does not. It saves r.
+@jax.custom_jvp
+def _inverse_root(s: Array) -> Array:
+    return lax.rsqrt(s)
+
+
+@_inverse_root.defjvp
+def _inverse_root_jvp(primals: tuple[Array], tangents: tuple[Any]) -> tuple[Array, Any]:
+    r = _inverse_root(primals[0])
+    return r, -0.5 * r * (r * r * tangents[0])
+
+
+def variance(square: Array, epsilon: float) -> Array:
+    """σ² from the same; inf where the dtype does not hold it."""
+    unit = _unit(epsilon, square.dtype)
+    return square / unit / unit
+
+
+def _unit(epsilon: float, dtype: DType) -> float:
+    """A power of two, which rounds nothing: ε, measured in it, is as small as all its digits allow.
+
+    What is far below √ε does not count beside it; so that there is the more room above. With ε = 1e-5 in float32,
+    deviations may be as large as 1e31 before their squares overflow, where without unit 1e19 is the limit.
+    """
+    limits = jnp.finfo(dtype)
+    lowest = int(limits.minexp) + limits.nmant + 1
+    return 2.0 ** min(max(math.floor((lowest - math.log2(epsilon)) / 2), -limits.maxexp // 2), limits.maxexp // 2)
 
 
 def _mean(x: Array, axes: tuple[int, ...]) -> Array:

@@ -54,8 +54,9 @@ def group_norm(params: Params, x: ArrayLike, *, groups: int, batch_axes: int = 1
 
     Returns:
       y in the shape and dtype of `x`. Statistics are taken in float32 or wider, from deviations, so that a mean much
-      larger than the deviation costs no digits, and in a unit of each group's own, so that no square overflows.
-      Equal values, and one value alone, give the offset; inf or NaN makes its own group NaN and no other.
+      larger than the deviation costs no digits; they may be as large as 1e31 in float32 (ε = 1e-5), and beyond the
+      result is NaN. Equal values, and one value alone, give the offset; inf or NaN makes its own group NaN and no
+      other.
 
     Raises:
       ValueError: if `groups` does not divide C, `x` has no axis but those of the batch, a leaf is not (C,), or
@@ -121,9 +122,9 @@ def instance_norm(params: Params, x: ArrayLike, *, batch_axes: int = 1, epsilon:
 
     Returns:
       y in the shape and dtype of `x`. Statistics are taken in float32 or wider, from deviations, so that a mean much
-      larger than the deviation costs no digits, and in a unit of each channel's own, so that no square overflows.
-      Equal values, and one position alone (which PyTorch refuses), give the offset; inf or NaN makes its own channel
-      of its example NaN and no other. There are no running statistics: PyTorch's `track_running_stats` is
+      larger than the deviation costs no digits; they may be as large as 1e31 in float32 (ε = 1e-5), and beyond the
+      result is NaN. Equal values, and one position alone (which PyTorch refuses), give the offset; inf or NaN makes its
+      own channel of its example NaN and no other. There are no running statistics: PyTorch's `track_running_stats` is
       `batch_norm_eval`.
 
     Raises:

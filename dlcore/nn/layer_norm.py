@@ -58,8 +58,9 @@ def layer_norm(params: Params, x: ArrayLike, *, axis: int | Sequence[int] = -1, 
 
     Returns:
       y in the shape and dtype of `x`. Statistics are taken in float32 or wider, from deviations, so that a mean much
-      larger than the deviation costs no digits, and in a unit of each slice's own, so that no square overflows.
-      Equal values, and one value alone, give the offset; inf or NaN makes its own slice NaN and no other.
+      larger than the deviation costs no digits; they may be as large as 1e31 in float32 (ε = 1e-5), and beyond the
+      result is NaN. Equal values, and one value alone, give the offset; inf or NaN makes its own slice NaN and no
+      other.
 
     Raises:
       ValueError: if an axis is none of `x` or repeated, a leaf has another shape, or `epsilon` is not positive.
@@ -119,8 +120,9 @@ def rms_norm(params: Params, x: ArrayLike, *, axis: int | Sequence[int] = -1, ep
         PyTorch's the `eps` of the dtype (1.2e-7 in float32).
 
     Returns:
-      y in the shape and dtype of `x`. The mean square is taken in float32 or wider, in a unit of each slice's own, so
-      that it does not overflow. Zeros give zeros; inf or NaN makes its own slice NaN, or 0 beside inf, and no other.
+      y in the shape and dtype of `x`. The mean square is taken in float32 or wider; values may be as large as 1e31
+      in float32 (ε = 1e-5), and beyond the result is NaN. Zeros give zeros; inf or NaN makes its own slice NaN and no
+      other.
 
     Raises:
       ValueError: if an axis is none of `x` or repeated, the scale has another shape, or `epsilon` is not positive.

@@ -114,6 +114,20 @@ def test_a_mean_far_above_the_deviation_costs_no_digits(rng, n, first_masked):
     assert_close(new.var, 0.9 * np.asarray(state.var, np.float64) + 0.1 * var, length=n)
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e18, 1e28])
+def test_values_of_any_size_have_their_digits_and_their_gradient(rng, size):
+    params, state, x, dy = draw(rng, (9, 3))
+    y, new, _, dx = on_host(run(params, state, x * jnp.float32(size), dy))
+    want, *_, (_, _, want_dx) = oracle(
+        params["scale"], params["offset"], np.asarray(x * jnp.float32(size)), np.asarray(dy)
+    )
+    assert_close(y, want, length=9)
+    largest = np.abs(want_dx).max()
+    assert_close(dx / largest, want_dx / largest, dtype=dx.dtype, length=9)
+    # float32 does not hold the variance itself.
+    assert np.isinf(new.var).all() == (size > 1e20)
+
+
 @pytest.mark.parametrize("value", [0.0, -3.5, 1e20])
 def test_constant_input_gives_the_offset_and_no_gradient(value):
     params = {"scale": jnp.array([2.0]), "offset": jnp.array([0.5])}

@@ -114,7 +114,7 @@ def test_one_group_is_layer_normalisation_over_space_and_channels_and_a_group_a_
 
 
 @pytest.mark.parametrize("groups", [2, None])
-@pytest.mark.parametrize("size", [1e-30, 1e32])
+@pytest.mark.parametrize("size", [1e-30, 1e30])
 def test_values_of_any_size_have_their_digits_and_their_gradient(rng, groups, size):
     _, x, dy = draw(rng, (2, 9, 4))
     x = x * jnp.float32(size)
