@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ TORCH = "PyTorch"
 LEAST, MOST = 2e-3, 20.0
 # Threads of one library go on waiting in a loop for a while, at the cost of whoever comes next.
 PAUSE = 5e-3
+# Calls until the allocator has found its places; but none where one takes so many seconds that it does not matter.
+WARM, LONG = 5, 0.2
 
 
 class WrongValueError(AssertionError):
@@ -77,6 +80,8 @@ def measure(row: Row, machine: Machine, *, rounds: int = 15, most: float = MOST,
         if floor:
             entries[name]["share_of_floor"] = round(floor / median, 3)
     line: dict[str, Any] = {"name": row.name, "shape": row.shape, "kind": row.kind, "contestants": entries}
+    if row.bound:
+        line["bound"] = row.bound
     if absent:
         line["absent"] = absent
     if floor:
@@ -87,12 +92,13 @@ def measure(row: Row, machine: Machine, *, rounds: int = 15, most: float = MOST,
 
 def _race(ready: dict[str, Contestant], rounds: int, most: float) -> dict[str, list[float]]:
     """Milliseconds a call, in turns whose order is drawn anew: who ran before decides what is in the cache."""
-    repeats = {}
+    repeats, warm = {}, {}
     for name, contestant in ready.items():
         contestant.run()
-        start = time.perf_counter()
-        contestant.run()
-        repeats[name] = max(1, round(LEAST / max(time.perf_counter() - start, 1e-7)))
+        warm[name] = _seconds(contestant.run) < LONG
+        for _ in range(WARM if warm[name] else 0):
+            contestant.run()
+        repeats[name] = max(1, round(LEAST / max(_seconds(contestant.run), 1e-7))) if warm[name] else 1
     times: dict[str, list[float]] = {name: [] for name in ready}
     order = np.random.default_rng(0)
     end = time.perf_counter() + most
@@ -102,11 +108,18 @@ def _race(ready: dict[str, Contestant], rounds: int, most: float) -> dict[str, l
         for name in order.permutation(list(ready)).tolist():
             run = ready[name].run
             time.sleep(PAUSE)
-            start = time.perf_counter()
-            for _ in range(repeats[name]):
+            # Once untimed: after the pause threads sleep and caches are another's, which a loop of steps never sees.
+            if warm[name]:
                 run()
-            times[name].append(1e3 * (time.perf_counter() - start) / repeats[name])
+            times[name].append(1e3 * _seconds(run, repeats[name]) / repeats[name])
     return times
+
+
+def _seconds(run: Callable[[], Any], repeats: int = 1) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    return time.perf_counter() - start
 
 
 def _ratios(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -42,6 +42,7 @@ def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
             found[f"geometric_mean_{group}"] = round(math.exp(sum(map(math.log, ratios)) / len(ratios)), 2)
     found["behind"] = [
         f"{line['name']} {line['shape']}: {line['best_ratio']} × {line['best_peer']}"
+        + (f"; {line['bound']}" if "bound" in line else "")
         for line in lines
         if line.get("best_ratio", 1.0) < 1.0
     ]

@@ -58,6 +58,7 @@ class Row(NamedTuple):
       floor: see `Floor`; None where it says nothing, as in a whole training run.
       check: compares results with the first contestant's and raises AssertionError; None takes `measure.same`.
       kind: "layer", or "whole" for what is end to end.
+      bound: what keeps dlcore from being faster, where a peer is; said only then.
     """
 
     name: str
@@ -66,3 +67,4 @@ class Row(NamedTuple):
     floor: Floor | None = None
     check: Callable[[list[np.ndarray], list[np.ndarray]], None] | None = None
     kind: str = "layer"
+    bound: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import reduce
 
 import jax.numpy as jnp
 import numpy as np
@@ -57,13 +58,14 @@ def each(axes: Sequence[WindowAxis]) -> Iterator[tuple[int, ...]]:
 
 
 def pad(x: Array, axes: Sequence[WindowAxis], value: float) -> Array:
-    """`x` from the first position that a window reads to the last; a negative margin crops what none reads."""
-    margins = [(w.low, w.used - w.low - w.inputs, 0) for w in axes]
+    """`x` from the first position that a window reads, at least to the last."""
+    # What no window reads stays where it is: to crop it would be a copy.
+    margins = [(w.low, max(w.used - w.low - w.inputs, 0), 0) for w in axes]
     return _padded(x, axes, margins, value)
 
 
 def crop(padded: Array, axes: Sequence[WindowAxis]) -> Array:
-    """The transpose of `pad`: what stands on padding is dropped, what no window read is 0."""
+    """What `write` made, as of the inputs: what stands on padding is dropped, what no window read is 0."""
     margins = [(-w.low, w.low + w.inputs - w.used, 0) for w in axes]
     return _padded(padded, axes, margins, 0)
 
@@ -116,18 +118,16 @@ def first_maximum(x: Array, axes: Sequence[WindowAxis]) -> tuple[Array, Array]:
     """
     padded = pad(x, axes, -jnp.inf)
     taps = list(each(axes))
-    small = jnp.uint8 if len(taps) <= 256 else jnp.int32
-    y = read(padded, axes, taps[0])
-    index = jnp.zeros(y.shape, small)
-    real = inside(axes, taps[0])
-    for number, tap in enumerate(taps[1:], start=1):
-        later, later_real = read(padded, axes, tap), inside(axes, tap)
-        # Strictly larger, so that the first of equals stays; but an input of −∞ beats padding.
-        take = (later > y) | (jnp.isnan(later) & ~jnp.isnan(y))
-        if (later_real & ~real).any():
-            take = take | spread(later_real & ~real, y)
-        y, index = jnp.where(take, later, y), jnp.where(take, jnp.asarray(number, small), index)
-        real = real | later_real
+    y = reduce(jnp.maximum, (read(padded, axes, tap) for tap in taps))
+    index = jnp.zeros(y.shape, jnp.uint8 if len(taps) <= 256 else jnp.int32)
+    # From the last to the first, so that the first of equals stays. Compared with the maximum, and not one with the
+    # next: compilers for CPU do not vectorise what then asks of both whether they are NaN.
+    for number, tap in reversed(list(enumerate(taps))):
+        part, real = read(padded, axes, tap), inside(axes, tap)
+        found = (part == y) | (part != part)
+        if not real.all():
+            found = found & spread(real, y)
+        index = jnp.where(found, jnp.asarray(number, index.dtype), index)
     return y, index
 
 

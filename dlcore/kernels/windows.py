@@ -68,7 +68,7 @@ def _folded_max(x: Array, axes: tuple[WindowAxis, ...]) -> Array:
 # custom_jvp: see the top of the file. It saves the number of the first maximal tap, one byte an output.
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _max(x: Array, axes: tuple[WindowAxis, ...]) -> Array:
-    return _folded_max(x, axes)
+    return fold_windows(x, axes, identity=-np.inf, combine=lambda earlier, later, _: jnp.maximum(earlier, later))
 
 
 @_max.defjvp
