@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,31 +9,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.nn import sigmoid as sigma
 
 from dlcore import _checks
 from dlcore._tree import broadcast_to_rank
 from dlcore._typing import Array, ArrayLike, Params
 from dlcore.backprop._boundary import cotangent, leaves, saved, widen
+from dlcore.backprop._gates import GRUGates, gru_kernel_errors, gru_step, gru_step_back, outer
 
 __all__ = [
     "GRUCellResiduals", "GRUGradients", "GRUResiduals", "gru_bwd", "gru_cell_bwd", "gru_cell_fwd", "gru_fwd",
     "gru_gradients",
 ]  # fmt: skip
-
-
-class Gates(NamedTuple):
-    """What a step computes on its way, each (*batch, F), in float32 or wider.
-
-    h is the state before the step. `mixed` is what the reset gate and the kernel make between them: h U_n + c_n where
-    the gate acts after the kernel, r · h where it acts before.
-    """
-
-    h: Array
-    reset: Array
-    update: Array
-    new: Array
-    mixed: Array
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["params", "x", "gates"], meta_fields=["reset_after"])
@@ -44,7 +29,7 @@ class GRUCellResiduals:
 
     params: dict[str, Array]
     x: Array
-    gates: Gates
+    gates: GRUGates
     reset_after: bool
 
 
@@ -116,8 +101,8 @@ def gru_cell_bwd(residuals: GRUCellResiduals, dy: ArrayLike) -> tuple[dict[str, 
     name = "backprop.gru_cell_bwd"
     kept = saved(name, residuals, GRUCellResiduals)
     pulled = cotangent(name, dy, kept.gates.h.shape, kept.x.dtype)
-    kernel = widen(kept.params["recurrent_kernel"])
-    dh, errors = _step_back(kernel, kept.gates, pulled, kept.reset_after)
+    turned = widen(kept.params["recurrent_kernel"]).T
+    dh, errors = gru_step_back(turned, kept.gates, pulled, kept.reset_after)
     dparams, dx = _outside(kept.params, kept.x, kept.gates, errors, kept.reset_after)
     return dparams, dh.astype(kept.x.dtype), dx
 
@@ -129,7 +114,7 @@ class GRUResiduals:
 
     params: dict[str, Array]
     x: Array
-    gates: Gates
+    gates: GRUGates
     reset_after: bool
 
 
@@ -182,13 +167,13 @@ def gru_fwd(
     start = jnp.zeros((*batch, features), values.dtype) if initial_state is None else initial_state
     state = widen(_state(name, "initial_state", start, values, batch, kept))
 
-    def step(h: Array, inputs: Array) -> tuple[Array, tuple[Array, Gates]]:
+    def step(h: Array, inputs: Array) -> tuple[Array, tuple[Array, GRUGates]]:
         after, gates = _step(kept, h, inputs, reset_after)
         return after, (after, gates)
 
     # x W + b needs no state: one product for all steps, outside of the loop.
     h, (ys, gates) = lax.scan(step, state, jnp.moveaxis(_inputs(kept, values), -2, 0))
-    kept_gates = Gates(*(jnp.moveaxis(gate, 0, -2) for gate in gates))
+    kept_gates = GRUGates(*(jnp.moveaxis(gate, 0, -2) for gate in gates))
     ys = jnp.moveaxis(ys, 0, -2).astype(values.dtype)
     return (ys, h.astype(values.dtype)), GRUResiduals(kept, values, kept_gates, bool(reset_after))
 
@@ -242,11 +227,11 @@ def gru_gradients(residuals: GRUResiduals, dy: tuple[ArrayLike, ArrayLike]) -> G
     shape, dtype = kept.gates.h.shape, kept.x.dtype
     dys = cotangent(name, dy[0], shape, dtype, argument="dy[0]")
     dh = cotangent(name, dy[1], (*shape[:-2], shape[-1]), dtype, argument="dy[1]")
-    kernel = widen(kept.params["recurrent_kernel"])
+    turned = widen(kept.params["recurrent_kernel"]).T
 
-    def step(dh: Array, now: tuple[Array, Gates]) -> tuple[Array, tuple[Array, Array]]:
+    def step(dh: Array, now: tuple[Array, GRUGates]) -> tuple[Array, tuple[Array, Array]]:
         dy_t, gates = now
-        return _step_back(kernel, gates, dh + dy_t, kept.reset_after)
+        return gru_step_back(turned, gates, dh + dy_t, kept.reset_after)
 
     by_time = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -2, 0), (dys, kept.gates))
     dh, errors = lax.scan(step, dh, by_time, reverse=True)
@@ -259,73 +244,30 @@ def gru_gradients(residuals: GRUResiduals, dy: tuple[ArrayLike, ArrayLike]) -> G
 def _inputs(params: dict[str, Array], x: Array) -> Array:
     """x W + b."""
     inputs = widen(x) @ widen(params["input_kernel"])
-    return inputs + _row(params, "input_bias", inputs)
+    return inputs + broadcast_to_rank(_row(params, "input_bias", inputs), inputs.ndim)
 
 
-def _step(params: dict[str, Array], h: Array, inputs: Array, reset_after: bool) -> tuple[Array, Gates]:
-    kernel = widen(params["recurrent_kernel"])
-    f = kernel.shape[0]
-    i_r, i_z, i_n = jnp.split(inputs, 3, -1)
-    bias = _row(params, "recurrent_bias", inputs)
-    if reset_after:
-        m_r, m_z, m_n = jnp.split(h @ kernel + bias, 3, -1)
-        reset, update = sigma(i_r + m_r), sigma(i_z + m_z)
-        mixed, new = m_n, jnp.tanh(i_n + reset * m_n)
-    else:
-        m_r, m_z = jnp.split(h @ kernel[:, : 2 * f] + bias[..., : 2 * f], 2, -1)
-        reset, update = sigma(i_r + m_r), sigma(i_z + m_z)
-        mixed = reset * h
-        new = jnp.tanh(i_n + mixed @ kernel[:, 2 * f :] + bias[..., 2 * f :])
-    return (1 - update) * new + update * h, Gates(h, reset, update, new, mixed)
-
-
-def _step_back(kernel: Array, gates: Gates, dy: Array, reset_after: bool) -> tuple[Array, tuple[Array, Array]]:
-    """dh, and the errors that entered through the inputs and through the recurrent kernel, (*batch, 3F) each."""
-    h, reset, update, new, mixed = gates
-    f = kernel.shape[0]
-    d_new = dy * (1 - update) * (1 - new**2)
-    d_update = dy * (h - new) * update * (1 - update)
-    if reset_after:
-        d_mixed, d_reset = d_new * reset, d_new * mixed * reset * (1 - reset)
-        d_recurrent = jnp.concatenate([d_reset, d_update, d_mixed], -1)
-        dh = dy * update + d_recurrent @ kernel.T
-    else:
-        d_mixed = d_new @ kernel[:, 2 * f :].T  # in r · h
-        d_reset = d_mixed * h * reset * (1 - reset)
-        d_recurrent = jnp.concatenate([d_reset, d_update, d_new], -1)
-        dh = dy * update + d_mixed * reset + d_recurrent[..., : 2 * f] @ kernel[:, : 2 * f].T
-    return dh, (jnp.concatenate([d_reset, d_update, d_new], -1), d_recurrent)
+def _step(params: dict[str, Array], h: Array, inputs: Array, reset_after: bool) -> tuple[Array, GRUGates]:
+    return gru_step(widen(params["recurrent_kernel"]), _row(params, "recurrent_bias", inputs), h, inputs, reset_after)
 
 
 def _outside(
-    params: dict[str, Array], x: Array, gates: Gates, errors: Any, reset_after: bool
+    params: dict[str, Array], x: Array, gates: GRUGates, errors: tuple[Array, Array], reset_after: bool
 ) -> tuple[dict[str, Array], Array]:
     """The gradients in the parameters and in x, for all batch axes and times at once."""
-    inputs, recurrent = errors
-    f = gates.h.shape[-1]
-    if reset_after:
-        d_kernel = _outer(gates.h, recurrent)
-    else:
-        early = _outer(gates.h, recurrent[..., : 2 * f])
-        d_kernel = jnp.concatenate([early, _outer(gates.mixed, recurrent[..., 2 * f :])], -1)
-    batch = tuple(range(inputs.ndim - 1))
-    grads = {"input_kernel": _outer(widen(x), inputs), "recurrent_kernel": d_kernel}
-    if "input_bias" in params:
-        grads |= {"input_bias": inputs.sum(batch), "recurrent_bias": recurrent.sum(batch)}
+    inputs, _ = errors
+    kernel, bias = gru_kernel_errors(gates, errors, reset_after)
+    grads = {
+        "input_kernel": outer(widen(x), inputs), "recurrent_kernel": kernel,
+        "input_bias": inputs.sum(tuple(range(inputs.ndim - 1))), "recurrent_bias": bias,
+    }  # fmt: skip
     dx = inputs @ widen(params["input_kernel"]).T
     return {leaf: grads[leaf].astype(params[leaf].dtype) for leaf in params}, dx.astype(x.dtype)
 
 
-def _outer(a: Array, b: Array) -> Array:
-    """Σ aᵀ b over all leading axes."""
-    count = math.prod(a.shape[:-1])
-    return a.reshape(count, a.shape[-1]).T @ b.reshape(count, b.shape[-1])
-
-
 def _row(params: dict[str, Array], leaf: str, like: Array) -> Array:
-    """A bias, or zeros, of the rank of `like`."""
-    bias = widen(params[leaf]) if leaf in params else jnp.zeros(like.shape[-1:], like.dtype)
-    return broadcast_to_rank(bias, like.ndim)
+    """A bias, or zeros, (3F,)."""
+    return widen(params[leaf]) if leaf in params else jnp.zeros(like.shape[-1:], like.dtype)
 
 
 def _opened(name: str, params: Params, x: ArrayLike) -> tuple[dict[str, Array], Array]:

@@ -6,7 +6,15 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 from dlcore import nn
+from dlcore.nn.recurrent._steps import WIDE
 from tests.tolerance import assert_close
+
+
+def _weights(p, gates):
+    """Of a recurrent layer, as wide as has a derivative rule of its own."""
+    wide = [jnp.sin(jnp.arange(rows * gates * WIDE, dtype=p.dtype)).reshape(rows, -1) for rows in (8, WIDE)]
+    return {"input_kernel": p * wide[0], "recurrent_kernel": p * wide[1]}
+
 
 # name: (layer of its parameter and x, the parameter's shape)
 LAYERS = {
@@ -18,6 +26,8 @@ LAYERS = {
     "RMS norm": (lambda p, x: nn.rms_norm({"scale": p}, x), (8,)),
     "group norm": (lambda p, x: nn.group_norm({"scale": p}, x, groups=2), (8,)),
     "instance norm": (lambda p, x: nn.instance_norm({"scale": p}, x), (8,)),
+    "GRU": (lambda p, x: nn.gru(_weights(p, 3), x[..., 0, :])[0], ()),
+    "LSTM": (lambda p, x: nn.lstm(_weights(p, 4), x[..., 0, :])[0], ()),
     "max and average pooling": (lambda p, x: nn.avg_pool(nn.max_pool(p * x, (2, 2)), (2, 2)), ()),
 }
 

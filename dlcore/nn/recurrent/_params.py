@@ -11,6 +11,7 @@ from dlcore import _checks
 from dlcore._precision import compute_dtype
 from dlcore._tree import broadcast_to_rank
 from dlcore._typing import Array, DType, Key, Params
+from dlcore.kernels.recurrence import Cell, Kernels, State
 from dlcore.nn import initializers
 from dlcore.nn._affine import float_dtype
 
@@ -31,12 +32,17 @@ class Weights(NamedTuple):
     def features(self) -> int:
         return self.recurrent_kernel.shape[0]
 
-    def affine(self, x: Array, *biases: Array | None) -> Array:
-        """x W and the biases: what a step reads of its input."""
-        y = x @ self.input_kernel
-        for bias in biases:
-            y = y if bias is None else y + broadcast_to_rank(bias, y.ndim)
-        return y
+    @property
+    def kernels(self) -> Kernels:
+        """All four; zeros stand for a bias that is not there."""
+        none = jnp.zeros(self.recurrent_kernel.shape[1:], self.recurrent_kernel.dtype)
+        biases = (none if bias is None else bias for bias in (self.input_bias, self.recurrent_bias))
+        return Kernels(self.input_kernel, self.recurrent_kernel, *biases)
+
+    def step(self, cell: Cell, state: State, x: Array) -> State:
+        """The state after x."""
+        w, u, b, c = self.kernels
+        return cell.step(u, c, state, x @ w + broadcast_to_rank(b, x.ndim))[0]
 
 
 def draw(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax.numpy as jnp
-from jax.nn import sigmoid
 
 from dlcore import _checks
 from dlcore._precision import compute_dtype
-from dlcore._tree import broadcast_to_rank
 from dlcore._typing import Array, ArrayLike, DType, Key, Params
+from dlcore.kernels.recurrence import gru_cell as gru_step
 from dlcore.nn import initializers
 from dlcore.nn.recurrent import _params, _steps
 
@@ -101,8 +98,8 @@ def gru_cell(params: Params, h: ArrayLike, x: ArrayLike, *, reset_after: bool = 
     weights = _params.opened(name, params, values, 3)
     state = _steps.state_of(name, "h", h, values, values.shape[:-1], weights.features)
     wide = compute_dtype(values.dtype)
-    affine, step = _equation(name, weights, reset_after)
-    (out,) = step((state.astype(wide),), affine(values.astype(wide)))
+    cell = gru_step(_steps.flag(name, "reset_after", reset_after))
+    (out,) = weights.step(cell, (state.astype(wide),), values.astype(wide))
     return out.astype(values.dtype)
 
 
@@ -156,38 +153,8 @@ def gru(
     name = "nn.gru"
     values = _steps.sequence(name, x)
     weights = _params.opened(name, params, values, 3)
-    affine, step = _equation(name, weights, reset_after)
+    run = _steps.loop(gru_step(_steps.flag(name, "reset_after", reset_after)), weights.features)
     ys, (h,) = _steps.through_time(
-        name, weights, affine, step, values, (initial_state,), lengths=lengths, reverse=reverse, unroll=unroll
+        name, weights, run, values, (initial_state,), lengths=lengths, reverse=reverse, unroll=unroll
     )
     return ys, h
-
-
-def _equation(name: str, weights: _params.Weights, reset_after: bool) -> tuple[Callable[[Array], Array], _steps.Step]:
-    """x W + b, and the step. All of c that no gate multiplies is added to b, outside of the loop where that is."""
-    late = _steps.flag(name, "reset_after", reset_after)
-    kernel, c, f = weights.recurrent_kernel, weights.recurrent_bias, weights.features
-    early = c if c is None or not late else c.at[2 * f :].set(0)
-
-    def affine(x: Array) -> Array:
-        return weights.affine(x, weights.input_bias, early)
-
-    def after(state: tuple[Array, ...], inputs: Array) -> tuple[Array, ...]:
-        (h,) = state
-        i_r, i_z, i_n = _steps.gate_blocks(inputs, 3)
-        h_r, h_z, h_n = _steps.gate_blocks(h @ kernel, 3)
-        if c is not None:
-            h_n = h_n + broadcast_to_rank(c[2 * f :], h_n.ndim)
-        r, z = sigmoid(i_r + h_r), sigmoid(i_z + h_z)
-        n = jnp.tanh(i_n + r * h_n)
-        return ((1 - z) * n + z * h,)
-
-    def before(state: tuple[Array, ...], inputs: Array) -> tuple[Array, ...]:
-        (h,) = state
-        i_r, i_z, i_n = _steps.gate_blocks(inputs, 3)
-        h_r, h_z = _steps.gate_blocks(h @ kernel[:, : 2 * f], 2)
-        r, z = sigmoid(i_r + h_r), sigmoid(i_z + h_z)
-        n = jnp.tanh(i_n + (r * h) @ kernel[:, 2 * f :])
-        return ((1 - z) * n + z * h,)
-
-    return affine, after if late else before

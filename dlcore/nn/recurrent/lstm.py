@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from jax.nn import sigmoid
 
 from dlcore import _checks
 from dlcore._precision import compute_dtype
 from dlcore._typing import Array, ArrayLike, DType, Key, Params
+from dlcore.kernels.recurrence import lstm_cell as lstm_step
 from dlcore.nn import initializers
 from dlcore.nn.recurrent import _params, _steps
 
@@ -109,8 +108,7 @@ def lstm_cell(params: Params, state: tuple[ArrayLike, ArrayLike], x: ArrayLike) 
         _steps.state_of(name, "state", part, values, values.shape[:-1], weights.features).astype(wide)
         for part in _pair(name, "state", state)
     )
-    affine, step = _equation(weights)
-    after, memory = step((h, c), affine(values.astype(wide)))
+    after, memory = weights.step(lstm_step, (h, c), values.astype(wide))
     return after.astype(values.dtype), memory.astype(values.dtype)
 
 
@@ -163,26 +161,11 @@ def lstm(
     values = _steps.sequence(name, x)
     weights = _params.opened(name, params, values, 4)
     initial = (None, None) if initial_state is None else _pair(name, "initial_state", initial_state)
-    affine, step = _equation(weights)
+    run = _steps.loop(lstm_step, weights.features)
     ys, (h, c) = _steps.through_time(
-        name, weights, affine, step, values, initial, lengths=lengths, reverse=reverse, unroll=unroll
+        name, weights, run, values, initial, lengths=lengths, reverse=reverse, unroll=unroll
     )
     return ys, (h, c)
-
-
-def _equation(weights: _params.Weights) -> tuple[Callable[[Array], Array], _steps.Step]:
-    """x W and both biases, and the step."""
-
-    def affine(x: Array) -> Array:
-        return weights.affine(x, weights.input_bias, weights.recurrent_bias)
-
-    def step(state: tuple[Array, ...], inputs: Array) -> tuple[Array, ...]:
-        h, c = state
-        i, f, g, o = _steps.gate_blocks(inputs + h @ weights.recurrent_kernel, 4)
-        memory = sigmoid(f) * c + sigmoid(i) * jnp.tanh(g)
-        return sigmoid(o) * jnp.tanh(memory), memory
-
-    return affine, step
 
 
 def _pair(name: str, argument: str, value: Any) -> tuple[Any, Any]:

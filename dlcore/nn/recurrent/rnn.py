@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 import jax.numpy as jnp
@@ -10,6 +11,8 @@ import jax.numpy as jnp
 from dlcore import _checks
 from dlcore._precision import compute_dtype
 from dlcore._typing import Array, ArrayLike, DType, Key, Params
+from dlcore.kernels.recurrence import Cell, plain_recurrence
+from dlcore.kernels.recurrence import rnn_cell as rnn_step
 from dlcore.nn import initializers
 from dlcore.nn.activations.rectified import relu
 from dlcore.nn.recurrent import _params, _steps
@@ -17,7 +20,7 @@ from dlcore.nn.recurrent import _params, _steps
 __all__ = ["rnn", "rnn_cell", "rnn_init"]
 
 Activation: TypeAlias = str | Callable[[Array], Array]
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": relu}
+CELLS = {"tanh": rnn_step(jnp.tanh), "relu": rnn_step(relu)}
 
 
 def rnn_init(
@@ -99,7 +102,7 @@ def rnn_cell(params: Params, h: ArrayLike, x: ArrayLike, *, activation: Activati
     weights = _params.opened(name, params, values, 1)
     state = _steps.state_of(name, "h", h, values, values.shape[:-1], weights.features)
     wide = compute_dtype(values.dtype)
-    (out,) = _step(weights, _function(name, activation))((state.astype(wide),), _affine(weights)(values.astype(wide)))
+    (out,) = weights.step(_cell(name, activation), (state.astype(wide),), values.astype(wide))
     return out.astype(values.dtype)
 
 
@@ -153,30 +156,19 @@ def rnn(
     name = "nn.rnn"
     values = _steps.sequence(name, x)
     weights = _params.opened(name, params, values, 1)
-    step = _step(weights, _function(name, activation))
+    cell = _cell(name, activation)
+    # A function of the user's may hold on to anything, which a derivative rule must not.
+    run = partial(plain_recurrence, cell) if callable(activation) else _steps.loop(cell, weights.features)
     ys, (h,) = _steps.through_time(
-        name, weights, _affine(weights), step, values, (initial_state,),
-        lengths=lengths, reverse=reverse, unroll=unroll,
-    )  # fmt: skip
+        name, weights, run, values, (initial_state,), lengths=lengths, reverse=reverse, unroll=unroll
+    )
     return ys, h
 
 
-def _affine(weights: _params.Weights) -> Callable[[Array], Array]:
-    return lambda x: weights.affine(x, weights.input_bias, weights.recurrent_bias)
-
-
-def _step(weights: _params.Weights, activation: Callable[[Array], Array]) -> _steps.Step:
-    def step(state: tuple[Array, ...], inputs: Array) -> tuple[Array, ...]:
-        (h,) = state
-        return (activation(inputs + h @ weights.recurrent_kernel),)
-
-    return step
-
-
-def _function(name: str, activation: Activation) -> Callable[[Array], Array]:
-    """The activation by its name, or a function of the user, whose result is checked."""
+def _cell(name: str, activation: Activation) -> Cell:
+    """The step with an activation by its name, or with a function of the user, whose result is checked."""
     if not callable(activation):
-        return ACTIVATIONS[_checks.one_of(name, "activation", activation, tuple(ACTIVATIONS))]
+        return CELLS[_checks.one_of(name, "activation", activation, tuple(CELLS))]
 
     def checked(x: Array) -> Array:
         y = activation(x)
@@ -192,4 +184,4 @@ def _function(name: str, activation: Activation) -> Callable[[Array], Array]:
             )
         return y
 
-    return checked
+    return rnn_step(checked)
