@@ -98,4 +98,5 @@ def case(causal: bool, shape: tuple[int, ...], keys: int, key_heads: int) -> Row
             **torch_ways(torch, arrays), "PyTorch, heads first": lazily(heads_first), DLCORE: layer(ours, arrays),
         },
         floor=Floor(moved, 12 * batch * heads * seen * features),
+        bound="products at a fifth to a half of their rate, being small, and a loop over blocks",
     )  # fmt: skip

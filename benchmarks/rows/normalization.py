@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.rows._peers import FIRST, draw, equinox, flax, haiku, keras, lazily, torch_ways, transformed
 from benchmarks.suite.jax_side import layer
-from benchmarks.suite.row import DLCORE, Enter, Floor, Row
+from benchmarks.suite.row import DLCORE, ONE_RESULT, Enter, Floor, Row
 from dlcore import nn
 
 EPSILON = 1e-5
@@ -99,6 +99,7 @@ def _batch_norm(shape: tuple[int, ...]) -> Row:
         },
         # Statistics need one pass of their own, forward and backward.
         floor=Floor(8 * x.nbytes),
+        bound=f"{ONE_RESULT}: each of the four sums is a pass of its own, ten over the data in all",
     )  # fmt: skip
 
 
@@ -145,6 +146,7 @@ def layer_norm_case(shape: tuple[int, ...]) -> Row:
             DLCORE: layer(lambda x, s, o: nn.layer_norm({"scale": s, "offset": o}, x, epsilon=EPSILON), arrays),
         },
         floor=Floor(5 * x.nbytes),
+        bound=f"{ONE_RESULT}: each of the six sums is a pass of its own, thirteen over the data in all",
     )  # fmt: skip
 
 
@@ -229,4 +231,5 @@ def _group_norm(shape: tuple[int, ...]) -> Row:
             **torch_ways(torch, arrays, turn=(FIRST[2], None, None), out=FIRST[2]), DLCORE: layer(ours, arrays),
         },
         floor=Floor(5 * x.nbytes),
+        bound=f"{ONE_RESULT}: each of the six sums is a pass of its own, thirteen over the data in all",
     )  # fmt: skip

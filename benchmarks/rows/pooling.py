@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.rows._peers import FIRST, draw, equinox, flax, haiku, keras, lazily, torch_ways
 from benchmarks.suite.jax_side import layer
-from benchmarks.suite.row import DLCORE, Enter, Floor, Row
+from benchmarks.suite.row import DLCORE, ONE_RESULT, Enter, Floor, Row
 from dlcore import nn
 
 # x, window, stride
@@ -71,4 +71,5 @@ def case(kind: str, shape: tuple[int, ...], window: int, stride: int) -> Row:
         },
         # x read, y written; dy read, dx written. An average does not read x again; a maximum must know where it was.
         floor=Floor(2 * x.nbytes + 2 * smaller),
+        bound=f"{ONE_RESULT}: the taps are read once for the value and once for which of them it was",
     )  # fmt: skip

@@ -13,6 +13,11 @@ from dlcore import nn
 # batch, time, features in, features
 SHAPES = {"full": ((32, 128, 128, 128), (64, 100, 32, 48), (100, 40, 1, 6)), "quick": ((2, 5, 3, 4),)}
 
+SMALL = (
+    "one small product after another, in which the kernel is packed anew at each step, and 20 to 40 operations a step, a "
+    "microsecond or more each to start"
+)
+
 
 def rows(size: str) -> list[Row]:
     return [make(*shape) for make in (gru_case, _lstm) for shape in SHAPES[size]]
@@ -103,6 +108,7 @@ def gru_case(b: int, t: int, d: int, f: int) -> Row:
             **torch_ways(torch, arrays), DLCORE: layer(ours, arrays),
         },
         floor=_floor(b, t, d, f, 3),
+        bound=SMALL,
     )  # fmt: skip
 
 
@@ -190,6 +196,7 @@ def _lstm(b: int, t: int, d: int, f: int) -> Row:
             **torch_ways(torch, arrays), DLCORE: layer(ours, arrays),
         },
         floor=_floor(b, t, d, f, 4),
+        bound=SMALL,
     )  # fmt: skip
 
 

@@ -159,6 +159,7 @@ def rows(size: str) -> list[Row]:
             enter={name: _enter(name, IMPORTS[name] + DATA + textwrap.dedent(STEPS[name])) for name in chosen},
             check=_like_a_first_loss,
             kind="whole",
+            bound="of JAX' kind, tracing and compiling; PyTorch's eager mode compiles nothing",
         ),
     ]
 

@@ -47,8 +47,9 @@ def rows(size: str) -> list[Row]:
         ),
         _row(
             "epoch of a convnet", f"8 × 8 digits, {images // 32} steps of 32", partial(convnet, 0.0),
-            # Batch normalisation magnifies rounding.
-            check=partial(check_epoch, early=2e-2, way=0.06),
+            # Starting parameters changed by 1e-6 of themselves end up to 10 % of the way apart, dlcore's own too: where
+            # another input wins in a pool or a ReLU turns, Adam's first steps are as long as any.
+            check=partial(check_epoch, early=2e-2, way=0.15),
         ),
         _row(
             "epoch of a 1-D convnet", f"(40, 1), 3 × 25 channels, {steps} steps of 100", partial(series, "conv1d"),
@@ -90,6 +91,7 @@ def _row(
         enter={label: one for label, one in enter.items() if label not in without},
         check=check(task),
         kind="whole",
+        bound="the order of the examples is drawn inside, 0.2 ms; the peers get theirs from NumPy",
     )
 
 

@@ -45,6 +45,7 @@ def rows(size: str) -> list[Row]:
         },
         check=check_epoch(task),
         kind="whole",
+        bound="the members' orders are drawn inside; the peers get theirs from NumPy",
     )]  # fmt: skip
 
 

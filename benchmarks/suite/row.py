@@ -7,9 +7,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-__all__ = ["DLCORE", "Contestant", "Enter", "Floor", "Row", "Unavailable"]
+__all__ = ["DLCORE", "ONE_RESULT", "Contestant", "Enter", "Floor", "Row", "Unavailable"]
 
 DLCORE = "dlcore"
+# What bounds many a row on CPU.
+ONE_RESULT = "XLA makes no loop with several results on CPU"
 Arrays: TypeAlias = tuple[np.ndarray, ...]
 
 
