@@ -14,8 +14,8 @@ from dlcore import nn
 SHAPES = {"full": ((32, 128, 128, 128), (64, 100, 32, 48), (100, 40, 1, 6)), "quick": ((2, 5, 3, 4),)}
 
 SMALL = (
-    "one small product after another, in which the kernel is packed anew at each step, and 20 to 40 operations a step, a "
-    "microsecond or more each to start"
+    "one small product after another, in which the kernel is packed anew at each step, and 20 to 40 operations a step, "
+    "a microsecond or more each to start"
 )
 
 
