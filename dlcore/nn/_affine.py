@@ -13,7 +13,7 @@ from dlcore._precision import compute_dtype
 from dlcore._tree import broadcast_to_rank
 from dlcore._typing import Array, DType
 
-__all__ = ["add_bias", "affine", "classifier", "float_dtype", "scale_and_offset"]
+__all__ = ["add_bias", "affine", "classifier", "filled", "float_dtype", "scale_and_offset"]
 
 
 def add_bias(function: str, params: Mapping[str, Any], y: Array) -> Array:
@@ -70,6 +70,12 @@ def scale_and_offset(
                 "Make params (and state) with the layer's own init, for this width.",
             )
     return found.get("scale"), found.get("offset")
+
+
+def filled(scale: Array | None, offset: Array | None, features: int, dtype: DType) -> tuple[Array, Array]:
+    """Both in one dtype, (C,); ones and zeros for a leaf that is not there."""
+    ones, zeros = jnp.ones(features, dtype), jnp.zeros(features, dtype)
+    return ones if scale is None else scale.astype(dtype), zeros if offset is None else offset.astype(dtype)
 
 
 def affine(y: Array, scale: Array | None, offset: Array | None, axes: Sequence[int] = (-1,)) -> Array:

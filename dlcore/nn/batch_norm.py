@@ -13,7 +13,7 @@ from dlcore._tree import broadcast_to_rank
 from dlcore._typing import Array, ArrayLike, DType, Params
 from dlcore.kernels.batch_norm import normalise_rows
 from dlcore.kernels.statistics import moments
-from dlcore.nn._affine import affine, float_dtype, scale_and_offset
+from dlcore.nn._affine import affine, filled, float_dtype, scale_and_offset
 
 __all__ = ["BatchNormState", "batch_norm_eval", "batch_norm_init", "batch_norm_train"]
 
@@ -111,29 +111,25 @@ def batch_norm_train(
             "Use a larger batch, nn.batch_norm_eval to evaluate, or nn.layer_norm, which needs no batch.",
         )  # fmt: skip
     dtype = compute_dtype(values.dtype)
+    wide = values.astype(dtype)
     if axis_name is None and where is None and n:
-        wide = [jnp.full(state.mean.shape, default, dtype) if leaf is None else leaf.astype(dtype)
-                for leaf, default in ((scale, 1), (offset, 0))]  # fmt: skip
-        y, mean, var = normalise_rows(values.astype(dtype).reshape(n, -1), *wide, epsilon)
-        var = var * (n / (n - 1))
-        updated = (decay * old.astype(dtype) + (1 - decay) * new for old, new in zip(state, (mean, var), strict=True))
-        state = BatchNormState(*(new.astype(old.dtype) for new, old in zip(updated, state, strict=True)))
-        return y.astype(values.dtype).reshape(values.shape), state
-    chosen = None if where is None else _mask(name, where, values)
-    m = moments(values.astype(dtype), tuple(range(values.ndim - 1)), where=chosen, axis_name=axis_name)
-    y = affine(m.centred * lax.rsqrt(m.var + epsilon), scale, offset)
-    if chosen is not None:
-        y = jnp.where(chosen, y, 0)
-
-    features = (values.shape[-1],)
-    unbiased = m.var * (m.weight / jnp.maximum(m.weight - 1, 1))
+        own = filled(scale, offset, values.shape[-1], dtype)
+        y, mean, var = normalise_rows(wide.reshape(n, -1), *own, epsilon)
+        y, weight = y.reshape(values.shape), jnp.asarray(n, dtype)
+    else:
+        chosen = None if where is None else _mask(name, where, values)
+        m = moments(wide, tuple(range(values.ndim - 1)), where=chosen, axis_name=axis_name)
+        y = affine(m.centred * lax.rsqrt(m.var + epsilon), scale, offset)
+        y = y if chosen is None else jnp.where(chosen, y, 0)
+        mean, var, weight = (part.reshape(-1) for part in (m.mean, m.var, m.weight))
 
     def running(old: Array, new: Array, least: int) -> Array:
-        mixed = decay * old.astype(dtype) + (1 - decay) * new.reshape(features)
-        return jnp.where(m.weight.reshape(-1) >= least, mixed, old.astype(dtype)).astype(old.dtype)
+        mixed = decay * old.astype(dtype) + (1 - decay) * new
+        return jnp.where(weight >= least, mixed, old.astype(dtype)).astype(old.dtype)
 
+    unbiased = var * (weight / jnp.maximum(weight - 1, 1))
     # One value has a mean, but no variance.
-    return y.astype(values.dtype), BatchNormState(running(state.mean, m.mean, 1), running(state.var, unbiased, 2))
+    return y.astype(values.dtype), BatchNormState(running(state.mean, mean, 1), running(state.var, unbiased, 2))
 
 
 def batch_norm_eval(params: Params, state: BatchNormState, x: ArrayLike, *, epsilon: float = 1e-5) -> Array:

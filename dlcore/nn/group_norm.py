@@ -10,7 +10,7 @@ from dlcore import _checks
 from dlcore._precision import compute_dtype
 from dlcore._typing import Array, ArrayLike, DType, Params
 from dlcore.kernels.group_norm import normalise_groups
-from dlcore.nn._affine import float_dtype, scale_and_offset
+from dlcore.nn._affine import filled, float_dtype, scale_and_offset
 
 __all__ = ["group_norm", "group_norm_init", "instance_norm", "instance_norm_init"]
 
@@ -157,10 +157,8 @@ def _by_groups(
 ) -> Array:
     c = values.shape[-1]
     wide = values.astype(compute_dtype(values.dtype))
-    own = [jnp.full((c,), default, wide.dtype) if leaf is None else leaf.astype(wide.dtype)
-           for leaf, default in ((scale, 1), (offset, 0))]  # fmt: skip
     lead, positions = math.prod(values.shape[:batch]), math.prod(values.shape[batch:-1])
-    y = normalise_groups(wide.reshape(lead, positions, c), own[0], own[1], groups, epsilon)
+    y = normalise_groups(wide.reshape(lead, positions, c), *filled(scale, offset, c, wide.dtype), groups, epsilon)
     return y.reshape(values.shape).astype(values.dtype)
 
 

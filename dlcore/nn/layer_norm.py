@@ -12,7 +12,7 @@ from dlcore._precision import compute_dtype
 from dlcore._typing import Array, ArrayLike, DType, Params
 from dlcore.kernels.layer_norm import normalise_last
 from dlcore.kernels.statistics import standardise
-from dlcore.nn._affine import affine, float_dtype, scale_and_offset
+from dlcore.nn._affine import affine, filled, float_dtype, scale_and_offset
 
 __all__ = ["layer_norm", "layer_norm_init", "rms_norm", "rms_norm_init"]
 
@@ -150,9 +150,9 @@ def _normalised(
     scale, offset = scale_and_offset(name, params, tuple(values.shape[axis] for axis in axes), optional=leaves)
     wide, centre = values.astype(compute_dtype(values.dtype)), "offset" in leaves
     if axes in ((-1,), (values.ndim - 1,)):
-        own = [jnp.full(values.shape[-1:], default, wide.dtype) if leaf is None else leaf.astype(wide.dtype)
-               for leaf, default in ((scale, 1), (offset, 0))]  # fmt: skip
-        return normalise_last(wide, own[0], own[1], epsilon, centre).astype(values.dtype)
+        return normalise_last(
+            wide, *filled(scale, offset, values.shape[-1], wide.dtype), epsilon, centre
+        ).astype(values.dtype)  # fmt: skip
     normal = standardise(wide, axes, epsilon, centre)
     return affine(normal, scale, offset, axes).astype(values.dtype)
 
