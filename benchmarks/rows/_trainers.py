@@ -28,7 +28,7 @@ from benchmarks.rows._networks import (
 )
 from benchmarks.rows._peers import flax, keras
 from benchmarks.suite.row import Contestant, Enter, Unavailable
-from benchmarks.suite.torch_side import device, torch, wait
+from benchmarks.suite.torch_side import compile_for, device, torch, wait
 
 __all__ = ["build_torch", "ks", "nnx", "pytorch", "torch_params"]
 
@@ -191,7 +191,7 @@ def pytorch(task: Task, *, compiled: bool = False) -> Enter:
         def objective(inputs: Any, labels: Any) -> Any:
             return t.nn.functional.cross_entropy(net(inputs), labels)
 
-        objective = t.compile(objective) if compiled else objective
+        objective = compile_for(objective) if compiled else objective
 
         def run() -> Any:
             every = t.from_numpy(order().reshape(-1)).to(device())

@@ -13,7 +13,7 @@ import optax
 
 from benchmarks.rows._peers import keras
 from benchmarks.suite.row import DLCORE, ONE_RESULT, Contestant, Enter, Floor, Row, Unavailable
-from benchmarks.suite.torch_side import device, torch, wait
+from benchmarks.suite.torch_side import compile_for, device, torch, wait
 
 __all__ = ["rows"]
 
@@ -133,7 +133,7 @@ def _torch(
     params = [t.nn.Parameter(t.tensor(leaf).to(device())) for leaf in start]
     held = [[t.tensor(leaf).to(device()) for leaf in each] for each in gradients]
     optimizer = t.optim.Adam(params, lr=RATE, **how)
-    update = t.compile(optimizer.step) if compiled else optimizer.step
+    update = compile_for(optimizer.step) if compiled else optimizer.step
 
     def give(gradient: list[Any]) -> None:
         for parameter, leaf in zip(params, gradient, strict=True):

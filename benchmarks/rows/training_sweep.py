@@ -13,7 +13,7 @@ from benchmarks.rows._peers import lazily
 from benchmarks.rows._ports import eqx, hk, linen
 from benchmarks.rows._trainers import build_torch, torch_params
 from benchmarks.suite.row import DLCORE, Contestant, Row, Unavailable
-from benchmarks.suite.torch_side import device, torch, wait
+from benchmarks.suite.torch_side import compile_for, device, torch, wait
 
 __all__ = ["rows"]
 
@@ -72,7 +72,7 @@ def _torch_one_by_one(task: Task, *, compiled: bool) -> Contestant:
         return t.func.functional_call(nets[0], weights, (inputs,))
 
     # Compiled once for all members: their weights are arguments.
-    predict = t.compile(logits) if compiled else lambda net, inputs: net(inputs)
+    predict = compile_for(logits) if compiled else lambda net, inputs: net(inputs)
     given = [dict(net.named_parameters()) for net in nets] if compiled else nets
 
     def run() -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.suite.jax_side import incoming
 from benchmarks.suite.row import Arrays, Contestant, Enter, Unavailable
 
-__all__ = ["device", "layer", "temporary_bytes", "torch", "wait"]
+__all__ = ["compile_for", "device", "layer", "temporary_bytes", "torch", "wait"]
 
 
 def torch() -> Any:
@@ -25,6 +25,14 @@ def torch() -> Any:
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     return torch
+
+
+def compile_for(function: Any) -> Any:
+    """torch.compile at its best: for just these shapes."""
+    t = torch()
+    # Rows share their code; beyond eight shapes of one function PyTorch would say so once, and go on uncompiled.
+    t._dynamo.config.recompile_limit = 1_000
+    return t.compile(function, dynamic=False)
 
 
 def device() -> str:
@@ -71,7 +79,7 @@ def layer(
         own = [tensor(a, order) for a, order in zip(arrays, orders, strict=True)]
         for leaf in own[:count]:
             leaf.requires_grad_(True)
-        f = t.compile(function) if compiled else function
+        f = compile_for(function) if compiled else function
         with t.no_grad():
             shape = tuple(function(*own).shape)
         plain = tuple(np.argsort(out)) if out is not None else tuple(range(len(shape)))
