@@ -18,6 +18,7 @@ FLOORS = (
         "_typing",
         "_bits",
         "_checks",
+        "_log1p",
         "_norms",
         "_precision",
         "_random",

@@ -42,7 +42,6 @@ def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
             found[f"geometric_mean_{group}"] = round(math.exp(sum(map(math.log, ratios)) / len(ratios)), 2)
     found["behind"] = [
         f"{line['name']} {line['shape']}: {line['best_ratio']} × {line['best_peer']}"
-        + (f"; {line['bound']}" if "bound" in line else "")
         for line in lines
         if line.get("best_ratio", 1.0) < 1.0
     ]
@@ -85,11 +84,21 @@ def table(record: dict[str, Any]) -> str:
     )
     lines += ["", f"Geometric means over {total['rows']} rows: {means or 'none'}.", ""]
     if total["behind"]:
-        lines += ["A peer is ahead:", *(f"- {row}" for row in total["behind"]), ""]
+        lines += ["A peer is ahead:", *_behind(record["rows"]), ""]
     absent = sorted({f"{who}: {why}" for line in record["rows"] for who, why in line.get("absent", {}).items()})
     if absent:
         lines += ["Not there:", *(f"- {row}" for row in absent), ""]
     return "\n".join(lines)
+
+
+def _behind(lines: list[dict[str, Any]]) -> list[str]:
+    """Rows in which a peer is ahead, and what bounds dlcore there: each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for line in lines:
+        if line.get("best_ratio", 1.0) < 1.0:
+            row = f"{line['name']} {line['shape']} {line['best_ratio']:.2f} × {line['best_peer']}"
+            reasons.setdefault(line.get("bound", ""), []).append(row)
+    return [f"- {'; '.join(rows)}{f'. Bound: {reason}' if reason else ''}." for reason, rows in reasons.items()]
 
 
 def slug(platform: str, device: str) -> str:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import _checks
+from dlcore._log1p import log1p_unit
 from dlcore._typing import Array
 
 __all__ = ["mixture", "truth"]
@@ -51,7 +52,7 @@ def _mixed_jvp(primals: tuple[Array, Array, Array], tangents: tuple[Any, Any, An
 
 def _costs(z: Array) -> tuple[Array, Array]:
     """softplus(−z) and softplus(z)."""
-    tail = jnp.log1p(jnp.exp(-jnp.abs(z)))
+    tail = log1p_unit(jnp.exp(-jnp.abs(z)))
     return jnp.maximum(-z, 0) + tail, jnp.maximum(z, 0) + tail
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore import _checks
+from dlcore._log1p import log1p_unit
 from dlcore._typing import Array, ArrayLike
 from dlcore.kernels.windows import absolute
 from dlcore.losses._elementwise import sloped
@@ -185,7 +186,7 @@ def _value_of_log_cosh(error: Array) -> Array:
     size = jnp.abs(error)
     # cosh d = 1 + 2 sinh²(d / 2): near 0 the 1 would swallow the rest.
     near = jnp.log1p(2 * jnp.sinh(jnp.where(size < 1, size, 0) / 2) ** 2)
-    return jnp.where(size < 1, near, size + jnp.log1p(jnp.exp(-2 * size)) - math.log(2))
+    return jnp.where(size < 1, near, size + log1p_unit(jnp.exp(-2 * size)) - math.log(2))
 
 
 _log_cosh = sloped(_value_of_log_cosh, jnp.tanh)

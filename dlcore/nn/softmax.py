@@ -9,6 +9,7 @@ from dlcore import _checks
 from dlcore._precision import compute_dtype
 from dlcore._shift import peak, shift
 from dlcore._typing import Array, ArrayLike
+from dlcore.kernels.softmax import log_softmax_rows, softmax_rows
 
 __all__ = ["log_softmax", "softmax"]
 
@@ -41,8 +42,10 @@ def softmax(x: ArrayLike, *, axis: int = -1, temperature: float | Array = 1.0, w
 
     Source: Bridle 1990, "Probabilistic interpretation of feedforward classification network outputs".
     """
-    shifted, _, dtype = _shifted("nn.softmax", x, axis, temperature, where)
-    e = jnp.exp(shifted)
+    scores, index, tau, chosen, dtype = _opened("nn.softmax", x, axis, temperature, where)
+    if index in (-1, scores.ndim - 1) and chosen is None and _is_one(tau):
+        return softmax_rows(scores).astype(dtype)
+    e = jnp.exp(_shifted(scores, index, tau))
     total = e.sum(axis, keepdims=True)
     return (e / jnp.where(total == 0, 1, total)).astype(dtype)
 
@@ -77,7 +80,10 @@ def log_softmax(
 
     Source: Goodfellow, Bengio & Courville 2016, "Deep learning", section 6.2.2.3.
     """
-    shifted, chosen, dtype = _shifted("nn.log_softmax", x, axis, temperature, where)
+    scores, index, tau, chosen, dtype = _opened("nn.log_softmax", x, axis, temperature, where)
+    if index in (-1, scores.ndim - 1) and chosen is None and _is_one(tau):
+        return log_softmax_rows(scores).astype(dtype)
+    shifted = _shifted(scores, index, tau)
     total = jnp.exp(shifted).sum(axis, keepdims=True)
     empty = total == 0
     y = shifted - jnp.log(jnp.where(empty, 1, total))
@@ -86,10 +92,10 @@ def log_softmax(
     return jnp.where(empty, 0, jnp.where(chosen, y, -np.inf)).astype(dtype)
 
 
-def _shifted(
+def _opened(
     name: str, x: ArrayLike, axis: int, temperature: float | Array, where: ArrayLike | None
-) -> tuple[Array, Array | None, np.dtype]:
-    """The scores, ready to be exponentiated, what is left in, and the dtype to return."""
+) -> tuple[Array, int, float | Array, Array | None, np.dtype]:
+    """The scores, −inf where they are left out; the axis, the temperature, what is left in, the dtype to return."""
     values = _checks.floating(name, "x", x)
     index = _checks.integer(name, "axis", axis, low=-values.ndim)
     if index >= values.ndim:
@@ -98,14 +104,22 @@ def _shifted(
         )
     tau = _checks.scalar(name, "temperature", temperature, above=0.0)
     scores = values.astype(compute_dtype(values.dtype))
-    chosen = None
-    if where is not None:
-        chosen = _checks.mask(name, "where", where, values)
-        scores = jnp.where(chosen, scores, -np.inf)
-    shifted = shift(scores, peak(scores, index))
-    if not (isinstance(tau, float) and tau == 1.0):
-        # Divided after the shift, so that a tiny τ overflows only towards −inf; and what is −inf already keeps out of
-        # the quotient, whose derivative in τ would be NaN.
-        gone = shifted == -np.inf
-        shifted = jnp.where(gone, -np.inf, jnp.where(gone, 0, shifted) / jnp.asarray(tau, shifted.dtype))
-    return shifted, chosen, values.dtype
+    if where is None:
+        return scores, index, tau, None, values.dtype
+    chosen = _checks.mask(name, "where", where, values)
+    return jnp.where(chosen, scores, -np.inf), index, tau, chosen, values.dtype
+
+
+def _shifted(scores: Array, axis: int, tau: float | Array) -> Array:
+    """What is exponentiated."""
+    shifted = shift(scores, peak(scores, axis))
+    if _is_one(tau):
+        return shifted
+    # Divided after the shift, so that a tiny τ overflows only towards −inf; and what is −inf already keeps out of
+    # the quotient, whose derivative in τ would be NaN.
+    gone = shifted == -np.inf
+    return jnp.where(gone, -np.inf, jnp.where(gone, 0, shifted) / jnp.asarray(tau, shifted.dtype))
+
+
+def _is_one(tau: float | Array) -> bool:
+    return isinstance(tau, float) and tau == 1.0

@@ -9,7 +9,7 @@ from dlcore._rows import block_sum, column_sum, row_max, row_sum, stack_sum
 from dlcore.kernels.batch_norm import normalise_rows, plain_normalise_rows
 from dlcore.kernels.group_norm import normalise_groups, plain_normalise_groups
 from dlcore.kernels.layer_norm import normalise_last, plain_normalise_last
-from dlcore.kernels.softmax import plain_softmax, softmax_rows
+from dlcore.kernels.softmax import log_softmax_rows, plain_log_softmax, plain_softmax, softmax_rows
 from tests.tolerance import assert_close
 
 EPSILON = 1e-5
@@ -42,7 +42,11 @@ RULES = {
         for groups, shape in ((2, (3, 5, 6)), (6, (2, 67, 6)), (1, (2, 64, 4)), (1, (2, 1, 6)))
     },
     **{
-        f"softmax of {shape}": (lambda x, *_: softmax_rows(x), lambda x, *_: plain_softmax(x), shape)
+        f"{name} of {shape}": (lambda x, *_, own=own: own(x), lambda x, *_, plain=plain: plain(x), shape)
+        for name, own, plain in (
+            ("softmax", softmax_rows, plain_softmax),
+            ("log softmax", log_softmax_rows, plain_log_softmax),
+        )
         for shape in ((4, 3), (3, 45), (2, 2, 64))
     },
 }
@@ -110,3 +114,14 @@ def test_softmax_at_infinity():
     slope = jax.vjp(softmax_rows, x)[1](jnp.array([1.0, 2.0, 3.0])[None].repeat(4, 0))[0]
     assert slope[:3].tolist() == [[0, 0, 0]] * 3
     assert slope[3].tolist() == [-0.25, 0.25, 0.0]
+
+
+def test_log_softmax_at_infinity():
+    x = jnp.array([[-jnp.inf] * 3, [0.0, jnp.inf, 1.0], [3e38, 3e38, -3e38], [-jnp.inf, 0.0, 0.0]])
+    none, half = -jnp.inf, np.float32(-np.log(2)).item()
+    assert log_softmax_rows(x)[:2].tolist() == [[none] * 3, [none, 0, none]]
+    np.testing.assert_allclose(log_softmax_rows(x)[2:, 1], half, rtol=1e-6)
+    slope = jax.vjp(log_softmax_rows, x)[1](jnp.array([[1.0, 2.0, 3.0]]).repeat(4, 0))[0]
+    assert np.isfinite(slope).all()
+    assert slope[1].tolist() == [0, 0, 0]
+    np.testing.assert_allclose(slope[3], [1, 2 - 3, 3 - 3], atol=1e-6)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from dlcore import _checks
 from dlcore._precision import compute_dtype
 from dlcore._typing import Array, ArrayLike
+from dlcore.nn.activations.smooth import rectified
 
 __all__ = ["hard_sigmoid", "hard_silu", "hard_tanh", "log_sigmoid", "sigmoid", "tanh"]
 
@@ -61,7 +62,8 @@ def log_sigmoid(x: ArrayLike) -> Array:
 
     Source: Goodfellow, Bengio & Courville 2016, "Deep learning", section 3.10.
     """
-    return jax.nn.log_sigmoid(_checks.floating("nn.log_sigmoid", "x", x))
+    values = _checks.floating("nn.log_sigmoid", "x", x)
+    return -rectified(-values.astype(compute_dtype(values.dtype))).astype(values.dtype)
 
 
 def tanh(x: ArrayLike) -> Array:

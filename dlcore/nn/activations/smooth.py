@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from dlcore import _checks
+from dlcore._log1p import log1p_unit
 from dlcore._precision import compute_dtype
 from dlcore._typing import Array, ArrayLike
 
@@ -120,7 +122,20 @@ def softplus(x: ArrayLike) -> Array:
 
     Source: Dugas, Bengio, Bélisle, Nadeau & Garcia 2001, "Incorporating second-order functional knowledge".
     """
-    return jax.nn.softplus(_checks.floating("nn.softplus", "x", x))
+    values = _checks.floating("nn.softplus", "x", x)
+    return rectified(values.astype(compute_dtype(values.dtype))).astype(values.dtype)
+
+
+# custom_jvp: its slope is a sigmoid, which differentiation through |x| would not find. It saves x.
+@jax.custom_jvp
+def rectified(x: Array) -> Array:
+    """softplus in float32 or wider."""
+    return jnp.maximum(x, 0) + log1p_unit(jnp.exp(-jnp.abs(x)))
+
+
+@rectified.defjvp
+def _rectified_jvp(primals: tuple[Array], tangents: tuple[Any]) -> tuple[Array, Any]:
+    return rectified(primals[0]), jax.nn.sigmoid(primals[0]) * tangents[0]
 
 
 def squareplus(x: ArrayLike, *, b: float = 4.0) -> Array:
