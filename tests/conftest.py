@@ -31,8 +31,9 @@ EXPECTED_SKIPS: dict[str, str] = {}
 # Of the tests marked slow, one in so many runs by default; `--all` runs them all.
 SLOW_SAMPLE = 10
 LEFT_OUT = pytest.StashKey[int]()
-# Beyond so many bytes a process forgets what it has compiled.
-MEMORY = 3 * 2**30
+# Beyond so many bytes a process forgets what it has compiled: a quarter of the machine's, since two run at once. Little
+# of it comes back, so that near the limit every test compiles anew.
+MEMORY = max(3 * 2**30, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4)
 # Beyond so many bytes a run begins by deleting what earlier ones have compiled.
 DISK = 2 * 2**30
 
