@@ -32,12 +32,11 @@ def moments(x: Array, axes: tuple[int, ...], *, where: Array | None, axis_name: 
     E[x²] − E[x]² loses all digits where the mean is much larger than the deviation. Two passes mend the variance, but
     leave the mean with the rounding of a long sum, about √n units in its last place; measuring from a pivot first
     leaves nothing large to be summed. The statistics do not depend on the pivot, so it is a constant to the gradient.
-    It is the data's first element, at no extra pass; under a mask, where that may be rubbish, and across devices, where
-    all must share one, it is a first estimate of the mean.
+    It is a first estimate of the mean: the data's first element costs no pass, but may be rubbish under a mask, and
+    differs between devices.
 
     Where `where` leaves nothing, mean, variance and deviations are 0.
     """
-    shape = [1 if axis in axes else n for axis, n in enumerate(x.shape)]
 
     def over_devices(value: Array) -> Array:
         return value if axis_name is None else lax.psum(value, axis_name)
@@ -56,12 +55,7 @@ def moments(x: Array, axes: tuple[int, ...], *, where: Array | None, axis_name: 
     def mean(value: Array) -> Array:
         return over_devices(_sum(value, axes)) / divisor
 
-    if where is not None or axis_name is not None:
-        pivot = lax.stop_gradient(mean(x))
-    elif all(x.shape[axis] for axis in axes):
-        pivot = lax.stop_gradient(lax.slice(x, (0,) * x.ndim, shape))
-    else:
-        pivot = jnp.zeros(shape, x.dtype)
+    pivot = lax.stop_gradient(mean(x))
     shifted = only(x - pivot)
     offset = mean(shifted)
     centred = only(shifted - offset)
@@ -100,7 +94,7 @@ def standardised(x: Array, axes: tuple[int, ...], epsilon: float, centre: bool) 
 
 
 def _deviations(x: Array, axes: tuple[int, ...]) -> Array:
-    """x − μ, through a pivot, as `moments` takes it."""
+    """x − μ, through a pivot as in `moments`: the first element, at no extra pass."""
     within = [axis % x.ndim for axis in axes]
     first = lax.slice(x, (0,) * x.ndim, [min(n, 1) if axis in within else n for axis, n in enumerate(x.shape)])
     shifted = x - lax.stop_gradient(first) if all(x.shape[axis] for axis in within) else x
