@@ -13,12 +13,20 @@ from dlcore._typing import Array, PyTree
 __all__ = ["summed", "transposed", "varying"]
 
 
+def _axes(leaf: Any) -> frozenset[str]:
+    """The mesh axes along which a value may differ."""
+    kind = jax.typeof(leaf)
+    # jax calls it `vma` up to 0.10.1.
+    axes: frozenset[str] = kind.vma if hasattr(kind, "vma") else kind.manual_axis_type.varying
+    return axes
+
+
 def varying(begin: PyTree, inputs: PyTree) -> PyTree:
     """What a scan begins with, marked to differ between devices wherever one of `inputs` does."""
-    axes = frozenset[str]().union(*(jax.typeof(leaf).vma for leaf in jax.tree.leaves(inputs)))
+    axes = frozenset[str]().union(*(_axes(leaf) for leaf in jax.tree.leaves(inputs)))
 
     def mark(leaf: Array) -> Array:
-        missing = tuple(sorted(axes - jax.typeof(leaf).vma))
+        missing = tuple(sorted(axes - _axes(leaf)))
         return lax.pcast(leaf, missing, to="varying") if missing else leaf
 
     return jax.tree.map(mark, begin)
@@ -28,7 +36,7 @@ def summed(gradients: PyTree, inputs: PyTree) -> PyTree:
     """Gradients added up over the devices on which the input is one and the same, as a `custom_vjp` has to."""
 
     def add(gradient: Array, leaf: Array) -> Array:
-        shared = tuple(sorted(jax.typeof(gradient).vma - jax.typeof(leaf).vma))
+        shared = tuple(sorted(_axes(gradient) - _axes(leaf)))
         return lax.psum(gradient, shared) if shared else gradient
 
     return jax.tree.map(add, gradients, inputs)
