@@ -27,7 +27,7 @@ from jax import lax
 
 from dlcore._typing import Array, Key
 
-__all__ = ["below", "plain_below"]
+__all__ = ["below", "packed_below", "plain_below"]
 
 # Places of U with a bit for each value; the other 24 are shared by the values of a word.
 PLACES = 8
@@ -52,6 +52,13 @@ def below(key: Key, threshold: int | Array, shape: tuple[int, ...]) -> Array:
       shape: the mask's.
     """
     size = math.prod(shape)
+    words = packed_below(key, threshold, size)
+    bits = (words[None] >> lax.iota(jnp.uint32, 32)[:, None]) & 1
+    return (bits != 0).reshape(-1)[:size].reshape(shape)
+
+
+def packed_below(key: Key, threshold: int | Array, size: int) -> Array:
+    """The words of such a mask of so many values, W = ⌈size / 32⌉: bit b of word w is value b · W + w."""
     count = PLACES
     if isinstance(threshold, int):
         count = min(max((place + 1 for place in range(32) if threshold >> (31 - place) & 1), default=0), PLACES)
@@ -68,9 +75,7 @@ def below(key: Key, threshold: int | Array, shape: tuple[int, ...]) -> Array:
     tail = threshold & (2 ** (32 - PLACES) - 1)
     words = jnp.where(shared >> PLACES < tail, jnp.uint32(2**32 - 1), jnp.uint32(0))
     # A loop, since compilers would repeat all of it for each of a word's 32 values.
-    words, _ = lax.scan(compare, words, (places[::-1], ones))
-    bits = (words[None] >> lax.iota(jnp.uint32, 32)[:, None]) & 1
-    return (bits != 0).reshape(-1)[:size].reshape(shape)
+    return lax.scan(compare, words, (places[::-1], ones))[0]
 
 
 def _draw(key: Key, size: int, places: int) -> tuple[Array, Array]:
