@@ -1,10 +1,11 @@
-"""Mean and variance that do not cancel, and data standardised by them that does not overflow."""
+"""Deviations that do not cancel, squares that do not overflow, and data standardised by them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,52 +15,7 @@ from dlcore._rows import block_sum
 from dlcore._typing import Array, DType
 from dlcore._varying import transposed
 
-__all__ = ["Moments", "in_unit", "inverse_deviation", "moments", "standardise", "standardised", "variance"]
-
-
-class Moments(NamedTuple):
-    """Statistics over some axes, kept with size one, and the deviations they were taken from."""
-
-    mean: Array
-    var: Array
-    centred: Array
-    weight: Array
-
-
-def moments(x: Array, axes: tuple[int, ...], *, where: Array | None, axis_name: str | None) -> Moments:
-    """Mean and (biased) variance of `x`, in two passes over deviations from a pivot near the mean.
-
-    E[x²] − E[x]² loses all digits where the mean is much larger than the deviation. Two passes mend the variance, but
-    leave the mean with the rounding of a long sum, about √n units in its last place; measuring from a pivot first
-    leaves nothing large to be summed. The statistics do not depend on the pivot, so it is a constant to the gradient.
-    It is a first estimate of the mean: the data's first element costs no pass, but may be rubbish under a mask, and
-    differs between devices.
-
-    Where `where` leaves nothing, mean, variance and deviations are 0.
-    """
-
-    def over_devices(value: Array) -> Array:
-        return value if axis_name is None else lax.psum(value, axis_name)
-
-    def only(value: Array) -> Array:
-        return value if where is None else jnp.where(where, value, 0)
-
-    x = only(x)
-    if where is None:
-        weight = jnp.asarray(math.prod(x.shape[axis] for axis in axes), x.dtype)
-    else:
-        weight = jnp.broadcast_to(where, x.shape).astype(x.dtype).sum(axes, keepdims=True)
-    weight = over_devices(weight)
-    divisor = jnp.maximum(weight, 1)
-
-    def mean(value: Array) -> Array:
-        return over_devices(_sum(value, axes)) / divisor
-
-    pivot = lax.stop_gradient(mean(x))
-    shifted = only(x - pivot)
-    offset = mean(shifted)
-    centred = only(shifted - offset)
-    return Moments(jnp.where(weight > 0, pivot + offset, 0), mean(centred**2), centred, weight)
+__all__ = ["in_unit", "inverse_deviation", "standardise", "standardised", "variance"]
 
 
 # custom_jvp: the derivative of 1/√(σ² + ε) has σ³, which overflows long before σ does, and √ε³, which vanishes long
@@ -94,7 +50,10 @@ def standardised(x: Array, axes: tuple[int, ...], epsilon: float, centre: bool) 
 
 
 def _deviations(x: Array, axes: tuple[int, ...]) -> Array:
-    """x − μ, through a pivot as in `moments`: the first element, at no extra pass."""
+    """x − μ, in two passes: the first takes them from a pivot, the first element, so that nothing large is summed.
+
+    They do not depend on the pivot, so it is a constant to the gradient.
+    """
     within = [axis % x.ndim for axis in axes]
     first = lax.slice(x, (0,) * x.ndim, [min(n, 1) if axis in within else n for axis, n in enumerate(x.shape)])
     shifted = x - lax.stop_gradient(first) if all(x.shape[axis] for axis in within) else x
@@ -104,13 +63,6 @@ def _deviations(x: Array, axes: tuple[int, ...]) -> Array:
 def in_unit(deviation: Array, epsilon: float) -> Array:
     """Deviations in the unit in which they are squared: see `_unit`."""
     return deviation * _unit(epsilon, deviation.dtype)
-
-
-def inverse_deviation(square: Array, epsilon: float) -> Array:
-    """1/σ = 1 / √(σ² + ε), from the mean square of deviations that were taken `in_unit`; NaN where that overflowed."""
-    unit = _unit(epsilon, square.dtype)
-    least = max(epsilon * unit**2, float(jnp.finfo(square.dtype).tiny))
-    return jnp.where(jnp.isinf(square), jnp.nan, _inverse_root(square + least) * unit)
 
 
 # custom_jvp: its derivative has r³, which overflows where r · (r² · ds) does not. It saves r.
@@ -123,6 +75,16 @@ def _inverse_root(s: Array) -> Array:
 def _inverse_root_jvp(primals: tuple[Array], tangents: tuple[Any]) -> tuple[Array, Any]:
     r = _inverse_root(primals[0])
     return r, -0.5 * r * (r * r * tangents[0])
+
+
+def inverse_deviation(square: Array, epsilon: float, root: Callable[[Array], Array] = _inverse_root) -> Array:
+    """1/σ = 1 / √(σ² + ε), from the mean square of deviations that were taken `in_unit`; NaN where that overflowed.
+
+    A kernel that is never differentiated itself takes `lax.rsqrt` for its root.
+    """
+    unit = _unit(epsilon, square.dtype)
+    least = max(epsilon * unit**2, float(jnp.finfo(square.dtype).tiny))
+    return jnp.where(jnp.isinf(square), jnp.nan, root(square + least) * unit)
 
 
 def variance(square: Array, epsilon: float) -> Array:

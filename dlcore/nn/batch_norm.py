@@ -11,8 +11,7 @@ from dlcore import _checks
 from dlcore._precision import compute_dtype
 from dlcore._tree import broadcast_to_rank
 from dlcore._typing import Array, ArrayLike, DType, Params
-from dlcore.kernels.batch_norm import normalise_rows
-from dlcore.kernels.statistics import moments
+from dlcore.kernels.batch_norm import count, normalise_rows
 from dlcore.nn._affine import affine, filled, float_dtype, scale_and_offset
 
 __all__ = ["BatchNormState", "batch_norm_eval", "batch_norm_init", "batch_norm_train"]
@@ -80,7 +79,9 @@ def batch_norm_train(
 
     Returns:
       y in the shape and dtype of `x`, and the new state, in the old one's dtype. Statistics are taken in
-      float32 or wider, from deviations, so that a mean much larger than the deviation costs no digits.
+      float32 or wider, from deviations, so that a mean much larger than the deviation costs no digits; deviations
+      may be as large as 1e31 in float32 (ε = 1e-5), and beyond the result is NaN. The running variance is inf from
+      deviations of 1e19 on, and those below 1e-6, far below √ε, add nothing to it.
       An empty batch, or one that `where` empties, leaves the state as it is.
 
     Raises:
@@ -111,17 +112,11 @@ def batch_norm_train(
             "Use a larger batch, nn.batch_norm_eval to evaluate, or nn.layer_norm, which needs no batch.",
         )  # fmt: skip
     dtype = compute_dtype(values.dtype)
-    wide = values.astype(dtype)
-    if axis_name is None and where is None and n:
-        own = filled(scale, offset, values.shape[-1], dtype)
-        y, mean, var = normalise_rows(wide.reshape(n, -1), *own, epsilon)
-        y, weight = y.reshape(values.shape), jnp.asarray(n, dtype)
-    else:
-        chosen = None if where is None else _mask(name, where, values)
-        m = moments(wide, tuple(range(values.ndim - 1)), where=chosen, axis_name=axis_name)
-        y = affine(m.centred * lax.rsqrt(m.var + epsilon), scale, offset)
-        y = y if chosen is None else jnp.where(chosen, y, 0)
-        mean, var, weight = (part.reshape(-1) for part in (m.mean, m.var, m.weight))
+    rows = values.astype(dtype).reshape(n, values.shape[-1])
+    chosen = None if where is None else _mask(name, where, values)
+    own = filled(scale, offset, values.shape[-1], dtype)
+    y, mean, var = normalise_rows(rows, *own, chosen, epsilon, axis_name)
+    weight = count(rows, chosen, axis_name).reshape(-1)
 
     def running(old: Array, new: Array, least: int) -> Array:
         mixed = decay * old.astype(dtype) + (1 - decay) * new
@@ -129,7 +124,8 @@ def batch_norm_train(
 
     unbiased = var * (weight / jnp.maximum(weight - 1, 1))
     # One value has a mean, but no variance.
-    return y.astype(values.dtype), BatchNormState(running(state.mean, mean, 1), running(state.var, unbiased, 2))
+    y = y.reshape(values.shape).astype(values.dtype)
+    return y, BatchNormState(running(state.mean, mean, 1), running(state.var, unbiased, 2))
 
 
 def batch_norm_eval(params: Params, state: BatchNormState, x: ArrayLike, *, epsilon: float = 1e-5) -> Array:
@@ -197,6 +193,9 @@ def check_state(name: str, argument: str, state: Any) -> BatchNormState:
 
 
 def _mask(name: str, where: ArrayLike, x: Array) -> Array:
+    """Which rows count, (R, C) or (R, 1)."""
     chosen = _checks.booleans(name, "where", where)
     # Without the channel axis, one entry stands for all features.
-    return _checks.mask(name, "where", chosen[..., None] if chosen.ndim == x.ndim - 1 else chosen, x)
+    chosen = _checks.mask(name, "where", chosen[..., None] if chosen.ndim == x.ndim - 1 else chosen, x)
+    width = chosen.shape[-1]
+    return jnp.broadcast_to(chosen, (*x.shape[:-1], width)).reshape(x.size // x.shape[-1], width)

@@ -15,15 +15,36 @@ from tests.tolerance import assert_close
 EPSILON = 1e-5
 
 
-def first(function):
-    """Batch norm's output alone, as its reference's."""
-    return lambda x, scale, offset: function(x, scale, offset, EPSILON)
+def rows(function, where=None):
+    """Batch norm of all rows, or of those that a mask leaves."""
+    return lambda x, scale, offset: function(x, scale, offset, where, EPSILON, None)
+
+
+def lanes(function, where):
+    """Batch norm of a batch that stands apart on two lanes, each with a scale of its own."""
+
+    def run(x, scale, offset):
+        def one(x, where, factor):
+            return function(x, factor * scale, offset, where, EPSILON, "device")
+
+        return jax.vmap(one, axis_name="device")(x, where, jnp.array([1.0, 2.0]))
+
+    return run
 
 
 # name: (kernel, reference, shape of x), of x, scale and offset
 RULES = {
-    "batch norm, few rows": (first(normalise_rows), first(plain_normalise_rows), (7, 3)),
-    "batch norm, stacks and a rest": (first(normalise_rows), first(plain_normalise_rows), (131, 5)),
+    **{
+        f"batch norm, {name}": (batch(normalise_rows, where), batch(plain_normalise_rows, where), shape)
+        for name, batch, where, shape in (
+            ("few rows", rows, None, (7, 3)),
+            ("stacks and a rest", rows, None, (131, 5)),
+            ("a mask of rows", rows, jnp.arange(7)[:, None] % 3 > 0, (7, 3)),
+            ("a mask of its own for each channel", rows, jnp.arange(393).reshape(131, 3) % 7 > 1, (131, 3)),
+            ("over lanes", lanes, None, (2, 70, 3)),
+            ("a mask, over lanes", lanes, jnp.arange(14).reshape(2, 7, 1) % 3 > 0, (2, 7, 3)),
+        )
+    },
     **{
         f"{'layer' if centre else 'RMS'} norm of {shape}": (
             lambda x, scale, offset, centre=centre: normalise_last(x, scale, offset, EPSILON, centre),

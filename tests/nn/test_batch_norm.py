@@ -2,40 +2,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh, PartitionSpec
 
 from dlcore import nn
+from tests.nn.batch_norm_oracle import EPSILON, draw, on_host, oracle
 from tests.tolerance import FLOATS, assert_close
 
-EPSILON = 1e-5
 train = jax.jit(nn.batch_norm_train, static_argnames=("decay", "epsilon", "axis_name"))
-
-
-def oracle(scale, offset, x, dy, *, epsilon=EPSILON):
-    """Values, statistics and gradients of (scale, offset, x) for rows (n, C), in float64."""
-    scale, offset, x, dy = (np.asarray(a).astype(np.float64) for a in (scale, offset, x, dy))
-    n = len(x)
-    mean = x.sum(0) / n
-    var = ((x - mean) ** 2).sum(0) / n
-    normal = (x - mean) / np.sqrt(var + epsilon)
-    dnormal = dy * scale
-    dx = (dnormal - dnormal.mean(0) - normal * (dnormal * normal).mean(0)) / np.sqrt(var + epsilon)
-    return scale * normal + offset, mean, var * n / max(n - 1, 1), ((dy * normal).sum(0), dy.sum(0), dx)
-
-
-def on_host(tree):
-    """As NumPy arrays, whose indexing compiles nothing."""
-    return jax.tree.map(np.asarray, tree)
-
-
-def draw(rng, shape, dtype=jnp.float32, mean=0.0):
-    """Parameters, a state, a batch and a cotangent."""
-    c = shape[-1]
-    params = {"scale": jnp.asarray(rng.uniform(0.5, 2, c), dtype), "offset": jnp.asarray(rng.standard_normal(c), dtype)}
-    wide = jnp.float64 if dtype == "float64" else jnp.float32
-    state = nn.BatchNormState(jnp.asarray(rng.standard_normal(c), wide), jnp.asarray(rng.uniform(1, 2, c), wide))
-    x = jnp.asarray(rng.standard_normal(shape) + mean, dtype)
-    return params, state, x, jnp.asarray(rng.standard_normal(shape), dtype)
 
 
 @jax.jit
@@ -114,20 +86,6 @@ def test_a_mean_far_above_the_deviation_costs_no_digits(rng, n, first_masked):
     assert_close(new.var, 0.9 * np.asarray(state.var, np.float64) + 0.1 * var, length=n)
 
 
-@pytest.mark.parametrize("size", [1e-30, 1e18, 1e28])
-def test_values_of_any_size_have_their_digits_and_their_gradient(rng, size):
-    params, state, x, dy = draw(rng, (9, 3))
-    y, new, _, dx = on_host(run(params, state, x * jnp.float32(size), dy))
-    want, *_, (_, _, want_dx) = oracle(
-        params["scale"], params["offset"], np.asarray(x * jnp.float32(size)), np.asarray(dy)
-    )
-    assert_close(y, want, length=9)
-    largest = np.abs(want_dx).max()
-    assert_close(dx / largest, want_dx / largest, dtype=dx.dtype, length=9)
-    # float32 does not hold the variance itself.
-    assert np.isinf(new.var).all() == (size > 1e20)
-
-
 @pytest.mark.parametrize("value", [0.0, -3.5, 1e20])
 def test_constant_input_gives_the_offset_and_no_gradient(value):
     params = {"scale": jnp.array([2.0]), "offset": jnp.array([0.5])}
@@ -199,67 +157,6 @@ def test_half_precision_statistics_are_kept_in_float32():
     assert_close(new.mean, [1000.5])
     assert_close(new.var, [0.25 * 10_000 / 9_999])
     assert_close(y[:2], [[-1], [1]])
-
-
-def over_lanes(function, params, x, where):
-    return jax.vmap(function, in_axes=(None, 0, 0), axis_name="device")(params, x, where)
-
-
-def over_devices(function, params, x, where):
-    mesh = Mesh(np.array(jax.devices()), ("device",))
-    apart = lambda params, x, where: jax.tree.map(lambda a: a[None], function(params, x[0], where[0]))
-    rows = PartitionSpec("device")
-    return jax.shard_map(apart, mesh=mesh, in_specs=(PartitionSpec(), rows, rows), out_specs=rows)(params, x, where)
-
-
-@pytest.mark.parametrize("spread", [over_lanes, over_devices])
-@pytest.mark.parametrize(("mean", "masked"), [(0.0, False), (0.0, True), (1e4, False)])
-def test_statistics_over_four_devices_are_those_of_the_whole_batch(rng, spread, mean, masked):
-    params, state, x, dy = draw(rng, (4, 6, 3), mean=mean)
-    kept = rng.random((4, 6)) < (0.7 if masked else 2)
-
-    def one(params, x, where):
-        return nn.batch_norm_train(params, state, x, axis_name="device", where=where if masked else None)
-
-    @jax.jit
-    def everything(params, x, where):
-        y, pull, new = jax.vjp(lambda params, x: spread(one, params, x, where), params, x, has_aux=True)
-        return y, new, *pull(dy)
-
-    y, new, grads, dx = on_host(everything(params, x, jnp.asarray(kept)))
-    want, want_mean, want_var, (dscale, doffset, want_dx) = oracle(
-        params["scale"], params["offset"], np.asarray(x)[kept], np.asarray(dy)[kept]
-    )
-    n = int(kept.sum())
-    assert_close(y[kept], want, length=n)
-    assert_close(dx[kept], want_dx, length=n, scale=5)
-    assert_close(grads["scale"], dscale, length=n, scale=10)
-    assert_close(grads["offset"], doffset, length=n, scale=10)
-    for lane in range(4):
-        assert_close(new.mean[lane], 0.9 * np.asarray(state.mean, np.float64) + 0.1 * want_mean, length=n, scale=2)
-        assert_close(new.var[lane], 0.9 * np.asarray(state.var, np.float64) + 0.1 * want_var, length=n, scale=2)
-
-
-@pytest.mark.parametrize("spread", [over_lanes, over_devices])
-def test_every_device_holds_the_same_new_state_to_the_bit(rng, spread):
-    params, state, x, _ = draw(rng, (4, 7, 3))
-    one = lambda params, x, where: nn.batch_norm_train(params, state, x, axis_name="device", where=where)[1]
-    new = jax.jit(lambda params, x: spread(one, params, x, jnp.ones((4, 7), bool)))(params, x)
-    for leaf in new:
-        np.testing.assert_array_equal(leaf, jnp.broadcast_to(leaf[:1], leaf.shape))
-
-
-def test_the_state_of_a_sharded_batch_is_known_to_be_the_same_everywhere(rng):
-    params, state, x, _ = draw(rng, (8, 3))
-    mesh = Mesh(np.array(jax.devices()), ("device",))
-    rows, all_same = PartitionSpec("device"), PartitionSpec()
-    assert mesh.size == 4
-    function = lambda x: nn.batch_norm_train(params, state, x, axis_name="device")
-    y, new = jax.jit(jax.shard_map(function, mesh=mesh, in_specs=rows, out_specs=(rows, all_same)))(x)
-    whole, expected = train(params, state, x)
-    assert_close(y, whole, length=8)
-    assert_close(new.mean, expected.mean, length=8)
-    assert_close(new.var, expected.var, length=8)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
