@@ -17,7 +17,18 @@ from jax.nn import sigmoid
 from dlcore._tree import broadcast_to_rank
 from dlcore._typing import Array
 
-__all__ = ["GRUGates", "LSTMGates", "blocks", "gru_kernel_errors", "gru_step", "gru_step_back", "lstm_step", "outer"]
+__all__ = [
+    "GRUGates",
+    "LSTMGates",
+    "blocks",
+    "gru_kernel_errors",
+    "gru_mix",
+    "gru_step",
+    "gru_step_back",
+    "lstm_mix",
+    "lstm_step",
+    "outer",
+]
 
 
 class GRUGates(NamedTuple):
@@ -37,17 +48,22 @@ class GRUGates(NamedTuple):
 def gru_step(kernel: Array, bias: Array, h: Array, inputs: Array, reset_after: bool) -> tuple[Array, GRUGates]:
     """h', and the gates: reset, update, new."""
     f = kernel.shape[0]
-    i_r, i_z, i_n = blocks(inputs, 3)
     bias = broadcast_to_rank(bias, inputs.ndim)
     if reset_after:
-        m_r, m_z, m_n = blocks(h @ kernel + bias, 3)
-        reset, update = sigmoid(i_r + m_r), sigmoid(i_z + m_z)
-        mixed, new = m_n, jnp.tanh(i_n + reset * m_n)
-    else:
-        m_r, m_z = blocks(h @ kernel[:, : 2 * f] + bias[..., : 2 * f], 2)
-        reset, update = sigmoid(i_r + m_r), sigmoid(i_z + m_z)
-        mixed = reset * h
-        new = jnp.tanh(i_n + mixed @ kernel[:, 2 * f :] + bias[..., 2 * f :])
+        return gru_mix(h, blocks(inputs, 3), blocks(h @ kernel + bias, 3))
+    i_r, i_z, i_n = blocks(inputs, 3)
+    m_r, m_z = blocks(h @ kernel[:, : 2 * f] + bias[..., : 2 * f], 2)
+    reset, update = sigmoid(i_r + m_r), sigmoid(i_z + m_z)
+    mixed = reset * h
+    new = jnp.tanh(i_n + mixed @ kernel[:, 2 * f :] + bias[..., 2 * f :])
+    return (1 - update) * new + update * h, GRUGates(h, reset, update, new, mixed)
+
+
+def gru_mix(h: Array, inputs: list[Array], products: list[Array]) -> tuple[Array, GRUGates]:
+    """The same from x W + b and h U + c, block by block, where the reset gate acts after the kernel; elementwise."""
+    (i_r, i_z, i_n), (m_r, m_z, mixed) = inputs, products
+    reset, update = sigmoid(i_r + m_r), sigmoid(i_z + m_z)
+    new = jnp.tanh(i_n + reset * mixed)
     return (1 - update) * new + update * h, GRUGates(h, reset, update, new, mixed)
 
 
@@ -97,8 +113,12 @@ def lstm_step(
     kernel: Array, bias: Array, state: tuple[Array, Array], inputs: Array
 ) -> tuple[tuple[Array, Array], LSTMGates]:
     """(h', c'), and the gates: input, forget, cell, output."""
-    h, memory = state
-    a_i, a_f, a_g, a_o = blocks(inputs + h @ kernel + broadcast_to_rank(bias, inputs.ndim), 4)
+    return lstm_mix(state, blocks(inputs + state[0] @ kernel + broadcast_to_rank(bias, inputs.ndim), 4))
+
+
+def lstm_mix(state: tuple[Array, Array], arguments: list[Array]) -> tuple[tuple[Array, Array], LSTMGates]:
+    """The same from x W + b + h U + c, block by block; elementwise."""
+    (h, memory), (a_i, a_f, a_g, a_o) = state, arguments
     i, f, g, o = sigmoid(a_i), sigmoid(a_f), jnp.tanh(a_g), sigmoid(a_o)
     after = f * memory + i * g
     squashed = jnp.tanh(after)

@@ -89,30 +89,24 @@ def _gru(reset_after: bool) -> Cell:
         h, gates = _gates.gru_step(kernel, bias, state[0], inputs, reset_after)
         return (h,), gates
 
-    def split(gates: _gates.GRUGates, inputs: Array, kernel: Array, bias: Array) -> list[Array]:
-        i_r, i_z, i_n = _gates.blocks(inputs, 3)
+    def split(gates: _gates.GRUGates, inputs: Array, kernel: Array, bias: Array) -> tuple[Array, Array]:
+        f = gates.h.shape[-1]
         if reset_after:
-            m_r, m_z, m_n = _gates.blocks(_affine(gates.h, kernel, bias), 3)
+            whole = _affine(gates.h, kernel, bias)
+            early, late = whole[..., : 2 * f], whole[..., 2 * f :]
         else:
-            f = gates.h.shape[-1]
-            m_r, m_z = _gates.blocks(_affine(gates.h, kernel[:, : 2 * f], bias[: 2 * f]), 2)
-            m_n = _affine(gates.mixed, kernel[:, 2 * f :], bias[2 * f :])
-        return [i_r + m_r, i_z + m_z, i_n, m_n]
+            early = _affine(gates.h, kernel[:, : 2 * f], bias[: 2 * f])
+            late = _affine(gates.mixed, kernel[:, 2 * f :], bias[2 * f :])
+        # Padded, since the transpose is then a slice.
+        margins = [(0, 0, 0)] * (early.ndim - 1) + [(0, f, 0)]
+        return inputs + lax.pad(early, jnp.zeros((), early.dtype), margins), late
 
-    def push(turned: Array, gates: _gates.GRUGates, state: State, now: list[Array]) -> State:
-        h, reset, update, new, mixed = gates
-        (dh,), (d_r, d_z, d_n, d_m), f = state, now, gates.h.shape[-1]
-        if reset_after:
-            m_r, m_z, m_n = _gates.blocks(_times(dh, turned), 3)
-        else:
-            m_r, m_z = _gates.blocks(_times(dh, turned[: 2 * f]), 2)
-        d_reset, d_update = (d_r + m_r) * reset * (1 - reset), (d_z + m_z) * update * (1 - update)
-        if reset_after:
-            late = d_reset * mixed + reset * (d_m + m_n)
-        else:
-            late = d_m + _times(d_reset * h + reset * dh, turned[2 * f :])
-        d_new = (d_n + late) * (1 - new**2)
-        return ((1 - update) * d_new + update * dh + (h - new) * d_update,)
+    def push(turned: Array, gates: _gates.GRUGates, state: State, now: tuple[Array, Array]) -> State:
+        def back(dh: Array) -> tuple[Array, tuple[Array, Array]]:
+            return _gates.gru_step_back(turned, gates, dh, reset_after)
+
+        # The tangent of a step is the transpose of its way back.
+        return tuple(jax.linear_transpose(back, gates.h)((state[0], now)))
 
     return Cell(step, split, push)
 
