@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.rows._mosaic import fused_norms
 from benchmarks.rows._peers import FIRST, draw, equinox, flax, haiku, keras, lazily, torch_ways, transformed
 from benchmarks.suite.jax_side import layer
 from benchmarks.suite.row import DLCORE, ONE_RESULT, Enter, Floor, Row
@@ -14,12 +15,13 @@ BATCH = {"full": ((64, 32, 32, 32), (128, 14, 14, 96), (4096, 256)), "quick": ((
 LAYER = {"full": ((4096, 512), (16, 100, 768), (1000, 96)), "quick": ((10, 24),)}
 GROUPS = 8
 GROUP = {"full": ((16, 28, 28, 64),), "quick": ((2, 5, 4, 16),)}
+FUSED = {"full": [(4096, 768), (2048, 4096)], "quick": [(32, 128)]}
 
 
 def rows(size: str) -> list[Row]:
     return [
         *map(_batch_norm, BATCH[size]), *map(layer_norm_case, LAYER[size]), *map(_rms_norm, LAYER[size]),
-        *map(_group_norm, GROUP[size]),
+        *map(_group_norm, GROUP[size]), *fused_norms(FUSED[size]),
     ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.rows._mosaic import resident
 from benchmarks.rows._peers import draw, equinox, flax, keras, lazily, torch_ways, transformed
 from benchmarks.rows._peers import haiku as haiku_module
 from benchmarks.suite.jax_side import layer
@@ -105,7 +106,7 @@ def gru_case(b: int, t: int, d: int, f: int) -> Row:
         shape=f"{(b, t, d)} → {f}",
         enter={
             "Flax": lazily(linen), "Equinox": lazily(eqx), "Haiku": hk, "Keras": lazily(ks),
-            **torch_ways(torch, arrays), DLCORE: layer(ours, arrays),
+            **torch_ways(torch, arrays), **resident(3, arrays), DLCORE: layer(ours, arrays),
         },
         floor=_floor(b, t, d, f, 3),
         bound=SMALL,
@@ -193,7 +194,7 @@ def _lstm(b: int, t: int, d: int, f: int) -> Row:
         shape=f"{(b, t, d)} → {f}",
         enter={
             "Flax": lazily(linen), "Equinox": lazily(eqx), "Haiku": lazily(hk), "Keras": lazily(ks),
-            **torch_ways(torch, arrays), DLCORE: layer(ours, arrays),
+            **torch_ways(torch, arrays), **resident(4, arrays), DLCORE: layer(ours, arrays),
         },
         floor=_floor(b, t, d, f, 4),
         bound=SMALL,
