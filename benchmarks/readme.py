@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.suite.report import table
+from benchmarks.suite.row import DLCORE
 from benchmarks.timing import RESULTS
 from dlcore.data import load
 
@@ -83,6 +84,25 @@ def suite() -> str:
     # Without the line on who was not there, which JSON has.
     text = table(record).split("Not there:")[0]
     return f"{text.strip()}\n\nMeasured on {on['cores']} CPU cores, float32, with {versions}."
+
+
+def sweeps() -> str:
+    """How the cost grows, as stored for the CPU."""
+    if not (RESULTS / "sweeps_cpu.json").exists():
+        return "Not measured yet."
+    lines = [
+        "| work | n | dlcore, ms | grows as | a JAX peer | PyTorch |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for sweep in stored("sweeps_cpu")["sweeps"]:
+        found = {name: f"n^{each['exponent']:.2f}" for name, each in sweep["contestants"].items()}
+        ends = [f"{sweep['contestants'][DLCORE]['milliseconds'][place]:.3g}" for place in (0, -1)]
+        jax = next((f"{power}, {name}" for name, power in found.items() if name not in (DLCORE, "PyTorch")), "")
+        sizes = sweep["sizes"]
+        lines.append(f"| {sweep['work']} | {sizes[0]:,} – {sizes[-1]:,} {sweep['unit']} | {' – '.join(ends)} | "
+                     f"{found[DLCORE]} | {jax} | {found.get('PyTorch', '')} |")  # fmt: skip
+    lines += ["", "![Time over size, nine panels, with the fitted lines](benchmarks/results/sweeps_cpu.png)"]
+    return "\n".join(lines)
 
 
 # Rows of the table of right functions, and how the groups begin that each takes together.
@@ -181,7 +201,8 @@ def heads() -> str:
 
 
 PARTS = {
-    "demo": demo, "gradcheck": gradcheck, "heads": heads, "kernels": kernels, "suite": suite, "wavenet": wavenet,
+    "demo": demo, "gradcheck": gradcheck, "heads": heads, "kernels": kernels, "suite": suite, "sweeps": sweeps,
+    "wavenet": wavenet,
 }  # fmt: skip
 
 

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import readme
+from benchmarks.rows._learners import Trainer, whole_run
+from benchmarks.rows._networks import halves, make_task, network
 from benchmarks.suite import report
 from benchmarks.suite.command import FILES
 from benchmarks.suite.machine import Machine
 from benchmarks.suite.measure import WrongValueError, measure, same
 from benchmarks.suite.row import DLCORE, Contestant, Floor, Row, Unavailable
-from benchmarks.suite.sweeps import exponent
+from benchmarks.sweeps import AXES, fit, sweeps
 
 ROOT = Path(__file__).parent.parent
 # Who does not take part, and why; nobody else may be missing.
@@ -86,10 +89,74 @@ def test_ratios_floor_and_who_is_not_there():
     assert len(total["more_memory"]) == 2
 
 
-def test_the_exponent_is_the_slope_of_the_upper_half():
+def test_the_power_is_that_of_the_upper_half():
     sizes = [1, 2, 4, 8, 16, 32]
-    assert math.isclose(exponent(sizes, [100, 100, 100, 64, 256, 1024]), 2.0)
-    assert math.isclose(exponent(sizes[:2], [3.0, 6.0]), 1.0)
+    found = fit(sizes, [100, 100, 100, 3 * 8**2, 3 * 16**2, 3 * 32**2])
+    assert math.isclose(found.exponent, 2.0)
+    assert math.isclose(found.coefficient, 3.0)
+    assert sizes[found.start] == 8
+    assert math.isclose(fit(sizes[:2], [3.0, 6.0]).exponent, 1.0)
+
+
+def test_the_power_is_found_in_noise_and_behind_a_fixed_cost():
+    sizes = 2.0 ** np.arange(8)
+    for power in (0.0, 0.5, 1.0, 2.0):
+        noise = np.random.default_rng(int(10 * power)).uniform(0.97, 1.03, 8)
+        assert abs(fit(sizes, (0.02 + sizes**power) * noise).exponent - power) < 0.05
+
+
+def test_a_quick_sweep_of_each_axis_and_what_the_readme_makes_of_it(tmp_path, monkeypatch):
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.sweeps", "--quick", "--out", str(tmp_path)],
+        capture_output=True, text=True, cwd=ROOT, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "sweeps_cpu.png").stat().st_size > 10_000
+    record = json.loads((tmp_path / "sweeps_cpu.json").read_text())
+    assert [sweep["axis"] for sweep in record["sweeps"]] == list(AXES) == list(dict.fromkeys(s.axis for s in sweeps()))
+    for sweep in record["sweeps"]:
+        assert len(sweep["contestants"]) == 3, sweep["work"]
+        for found in sweep["contestants"].values():
+            fitted = found["coefficient"] * np.array(sweep["sizes"], float) ** found["exponent"]
+            np.testing.assert_allclose(fitted, found["milliseconds"], rtol=1e-6)
+    monkeypatch.setattr(readme, "RESULTS", tmp_path)
+    assert readme.sweeps().count("\n| ") == 1 + len(AXES)
+    monkeypatch.setattr(readme, "RESULTS", tmp_path / "nothing")
+    assert readme.sweeps() == "Not measured yet."
+
+
+def test_a_whole_run_starts_anew_and_fails_below_its_goal():
+    accuracies = iter([0.2, 0.9, 0.8, 0.7])
+    calls = []
+    trainer = Trainer(
+        lambda: calls.append("epoch") or [2.0, 1.0], lambda: None, np.asarray, lambda: calls.append("restart"),
+        lambda: next(accuracies),
+    )  # fmt: skip
+    task = make_task(network("lenet"), halves(32)[0], batch=32, rate=1e-3, epochs=2)
+    entered = whole_run(lambda task: trainer, task, 0.8)
+    for expected in (0.9, 0.8):
+        losses, mean, accuracy = entered.results(entered.run())
+        assert (losses.tolist(), mean, accuracy) == ([2.0, 1.0], 1.5, expected)
+    assert calls == ["epoch", *2 * ["restart", "epoch", "epoch"]]
+    with pytest.raises(AssertionError, match=r"70\.00 % are right after 2 epochs, not 80 %"):
+        entered.run()
+
+
+def test_a_side_that_misses_the_goal_fails_the_row():
+    def never():
+        raise AssertionError("97.9 %")
+
+    row = Row("time to 98 %", "()", {DLCORE: contestant(1.0), "Slow": lambda: Contestant(never, list, None, 0.0)})
+    with pytest.raises(WrongValueError, match=r"Slow: 97\.9 %"):
+        measure(row, Machine(1.0, 1.0), rounds=3)
+
+
+def test_remarks_stand_below_the_table():
+    row = Row("time to 98 %", "()", {DLCORE: contestant(1.0), "Slow": contestant(1.0)},
+              remark=lambda found: f"{found[0]:.0f} epochs")  # fmt: skip
+    line = measure(row, Machine(1.0, 1.0), rounds=3)
+    text = report.table({"rows": [line], "summary": report.summary([line])})
+    assert "Time to 98 %: dlcore 1 epochs; Slow 1 epochs." in text
 
 
 def test_the_command_teaches():

@@ -1,4 +1,4 @@
-"""How a peer's step of training is made a run: a compiled step in a loop, or a compiled scan."""
+"""How steps of training are made a run: in a loop, or in a compiled scan; for one epoch, or from nothing to a goal."""
 
 from __future__ import annotations
 
@@ -13,11 +13,32 @@ import numpy as np
 import optax
 from jax import lax
 
-from benchmarks.rows._networks import Dense, Params, Task, found_in, make_step, orders, summary
-from benchmarks.suite.row import Contestant, Enter
+from benchmarks.rows._networks import Dense, Params, Task, adam, found_in, make_step, orders, starts, summary
+from benchmarks.suite.row import Contestant
 from dlcore import train
 
-__all__ = ["Learner", "channels_first", "channels_last", "learner", "looped", "ours", "ready", "scanned"]
+__all__ = [
+    "Learner", "Trainer", "channels_first", "channels_last", "learner", "looped", "one_epoch", "ours", "scanned",
+    "whole_run",
+]  # fmt: skip
+
+
+class Trainer(NamedTuple):
+    """A network in training, by whatever library.
+
+    Attributes:
+      epoch: trains for one epoch, waits until that is done, and returns the losses.
+      params: what they are now, in dlcore's layout; None where the library's are others than dlcore's.
+      losses: of what `epoch` returned, as one array.
+      restart: back to the task's first parameters, to an optimizer that has seen nothing, and to the first order.
+      accuracy: the share of `task.test` that is right now. Without this and `restart` there is no `whole_run`.
+    """
+
+    epoch: Callable[[], Any]
+    params: Callable[[], Params | None]
+    losses: Callable[[Any], np.ndarray]
+    restart: Callable[[], None] | None = None
+    accuracy: Callable[[], float] | None = None
 
 
 class Learner(NamedTuple):
@@ -26,118 +47,178 @@ class Learner(NamedTuple):
     Attributes:
       begin: parameters in dlcore's layout -> everything that a step changes.
       step: `(carry, inputs, labels) -> (carry, loss)`, not compiled.
+      logits: `(carry, inputs) -> logits`, not compiled; of networks that do the same in training and evaluation.
       params: of a carry, in dlcore's layout; None where the peer's parameters are others than dlcore's.
       turn: the order of axes in which it wants the inputs.
       jit: compiles a function of data, carry and rows, and gives the carry's buffers away.
+      keep: compiles a function of carry and data, and gives nothing away.
     """
 
     begin: Callable[[Params], Any]
     step: Callable[[Any, Any, Any], tuple[Any, Any]]
+    logits: Callable[[Any, Any], Any]
     params: Callable[[Any], Params | None]
     turn: tuple[int, ...] | None = None
     jit: Callable[[Callable[..., Any]], Callable[..., Any]] = partial(jax.jit, donate_argnums=1)
+    keep: Callable[[Callable[..., Any]], Callable[..., Any]] = jax.jit
 
 
-def ready(run: Callable[[], Any], results: Callable[[Any], list[np.ndarray]]) -> Contestant:
-    """Runs once, which compiles; what that returned is what the first call returns."""
+def one_epoch(make: Callable[[Task], Trainer], task: Task) -> Contestant:
+    """Trains on, epoch after epoch, one each time that it is run. The first compiles, and is what the first run is."""
+    trainer = make(task)
     start = time.perf_counter()
-    first = [run()]
+    first = [trainer.epoch()]
     seconds = time.perf_counter() - start
-    return Contestant(lambda: first.pop() if first else run(), results, None, seconds)
+
+    def results(losses: Any) -> list[np.ndarray]:
+        return summary(task, trainer.losses(losses), trainer.params())
+
+    return Contestant(lambda: first.pop() if first else trainer.epoch(), results, None, seconds)
 
 
-def ours(task: Task) -> Contestant:
-    """dlcore: `train.make_epoch`; under `jax.vmap` where there are members."""
-    epoch = train.make_epoch(make_step(task.network, task.rate), batch_size=task.batch)
+def whole_run(make: Callable[[Task], Trainer], task: Task, goal: float) -> Contestant:
+    """From the first parameters through all epochs of `task.orders` to an evaluation on `task.test`, anew in each run.
+
+    A run in which less than `goal` of `task.test` is right fails. What must be compiled is compiled before, by an epoch
+    that a run must not notice. Runs are compared by the losses of their first epoch, and the mean of those, which would
+    show it; the share that is right comes third.
+    """
+    trainer = make(task)
+    restart, evaluate = trainer.restart, trainer.accuracy
+    assert restart is not None, "this one only goes on"
+    assert evaluate is not None, "this one is not evaluated"
+    start = time.perf_counter()
+    trainer.epoch()
+    evaluate()
+    seconds = time.perf_counter() - start
+
+    def run() -> Any:
+        restart()
+        losses = [trainer.epoch() for _ in task.orders]
+        accuracy = evaluate()
+        assert accuracy >= goal, f"{100 * accuracy:.2f} % are right after {len(losses)} epochs, not {100 * goal:.0f} %"
+        return losses[0], accuracy
+
+    def results(found: Any) -> list[np.ndarray]:
+        losses, accuracy = found
+        return [*summary(task, trainer.losses(losses), None)[:2], np.array(accuracy)]
+
+    return Contestant(run, results, None, seconds)
+
+
+def ours(task: Task) -> Trainer:
+    """dlcore: `train.make_epoch`, `train.evaluate`; under `jax.vmap` where there are members."""
+    model = task.network.model
+    epoch = train.make_epoch(make_step(task), batch_size=task.batch)
     if task.members is not None:
         epoch = jax.jit(jax.vmap(epoch, in_axes=(0, None)), donate_argnums=0)
-    state = jax.tree.map(jnp.array, task.states)
-    data = jax.device_put((task.inputs, task.labels))
+    data, test = jax.device_put(((task.inputs, task.labels), task.test))
+    state: train.TrainState = jax.tree.map(jnp.array, task.states)
+
+    def restart() -> None:
+        nonlocal state
+        state = jax.tree.map(jnp.array, task.states)
 
     def run() -> Any:
         nonlocal state
         state, metrics = jax.block_until_ready(epoch(state, data))
-        return state.params, metrics["loss"]
+        return metrics["loss"]
 
-    return ready(run, lambda found: summary(task, found[1], found_in(found[0], task.start)))
+    def accuracy() -> float:
+        metrics = {"accuracy": train.accuracy}
+        size = len(test[1])
+        found = train.evaluate(model, state.params, state.model_state, test, metrics=metrics, batch_size=size)
+        return float(found["accuracy"])
+
+    return Trainer(run, lambda: found_in(state.params, task.start), np.asarray, restart, accuracy)
 
 
-def looped(make: Callable[[Task], Learner], task: Task) -> Enter:
+def looped(make: Callable[[Task], Learner], task: Task) -> Trainer:
     """A compiled step in a Python loop, with the data on the device."""
+    peer = make(task)
+    data = _data(peer, task.inputs, task.labels)
+    first = peer.begin(task.start)
+    carry, order = _copied(first), orders(task)
 
-    def enter() -> Contestant:
-        peer = make(task)
-        data = _data(peer, task)
-        order = orders(task)
+    def advance(data: Any, carry: Any, rows: Any) -> Any:
+        return peer.step(carry, *_batch(data, rows))
 
-        def advance(data: Any, carry: Any, rows: Any) -> Any:
-            return peer.step(carry, *_batch(data, rows))
+    advance = peer.jit(advance)
 
-        advance = peer.jit(advance)
-        carry = peer.begin(task.start)
+    def restart() -> None:
+        nonlocal carry, order
+        carry, order = _copied(first), orders(task)
 
-        def run() -> Any:
-            nonlocal carry
-            losses = []
-            for rows in order():
-                carry, loss = advance(data, carry, rows)
-                losses.append(loss)
-            return jax.block_until_ready((carry, losses))
+    def run() -> Any:
+        nonlocal carry
+        losses = []
+        for rows in order():
+            carry, loss = advance(data, carry, rows)
+            losses.append(loss)
+        return jax.block_until_ready((carry, losses))[1]
 
-        return ready(run, lambda found: summary(task, found[1], peer.params(found[0])))
-
-    return enter
+    return Trainer(run, lambda: peer.params(carry), np.asarray, restart, _accuracy(peer, task, lambda: carry))
 
 
-def scanned(make: Callable[[Task], Learner], task: Task, *, vmapped: bool = False) -> Enter:
+def scanned(make: Callable[[Task], Learner], task: Task, *, vmapped: bool = False) -> Trainer:
     """dlcore's trick for a peer: one compiled scan over the steps, its carry given away.
 
     Members are trained one after another, or all at once if `vmapped`.
     """
+    peer = make(task)
+    data = _data(peer, task.inputs, task.labels)
 
-    def enter() -> Contestant:
-        peer = make(task)
-        data = _data(peer, task)
+    def epoch(data: Any, carry: Any, order: Any) -> Any:
+        return lax.scan(lambda carry, rows: peer.step(carry, *_batch(data, rows)), carry, order)
 
-        def epoch(data: Any, carry: Any, order: Any) -> Any:
-            return lax.scan(lambda carry, rows: peer.step(carry, *_batch(data, rows)), carry, order)
+    first = [peer.begin(start) for start in starts(task)]
+    if vmapped:
+        first = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *first)]
+    compiled = jax.jit(jax.vmap(epoch, in_axes=(None, 0, 0)) if vmapped else epoch, donate_argnums=1)
+    carries, order = _copied(first), orders(task)
 
-        order = orders(task)
+    def restart() -> None:
+        nonlocal carries, order
+        carries, order = _copied(first), orders(task)
+
+    def run() -> Any:
+        losses = []
+        drawn = order()
+        for k, rows in enumerate([drawn] if vmapped or task.members is None else drawn):
+            carries[k], loss = compiled(data, carries[k], rows)
+            losses.append(loss)
+        return jax.block_until_ready((carries, losses))[1]
+
+    def params() -> Params | None:
         if task.members is None:
-            starts = [task.start]
-        else:
-            starts = [jax.tree.map(lambda leaf, k=k: leaf[k], task.start) for k in range(task.members)]
-        carries = [peer.begin(start) for start in starts]
-        if vmapped:
-            carries = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *carries)]
-        compiled = jax.jit(jax.vmap(epoch, in_axes=(None, 0, 0)) if vmapped else epoch, donate_argnums=1)
+            return peer.params(carries[0])
+        own = [jax.tree.map(lambda leaf, k=k: leaf[k], carries[0]) for k in range(task.members)] if vmapped else carries
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *map(peer.params, own))
 
-        def run() -> Any:
-            losses = []
-            drawn = order()
-            for k, rows in enumerate([drawn] if vmapped or task.members is None else drawn):
-                carries[k], loss = compiled(data, carries[k], rows)
-                losses.append(loss)
-            return jax.block_until_ready((carries, losses))
+    def losses(found: Any) -> np.ndarray:
+        return np.stack(found) if task.members is not None and not vmapped else np.asarray(found[0])
 
-        def results(found: Any) -> list[np.ndarray]:
-            carries, losses = found
-            if vmapped:
-                carries = [jax.tree.map(lambda leaf, k=k: leaf[k], carries[0]) for k in range(task.members or 1)]
-                losses = losses[0]
-            trees = [peer.params(carry) for carry in carries]
-            if task.members is None:
-                return summary(task, losses[0], trees[0])
-            return summary(task, np.stack(losses), jax.tree.map(lambda *leaves: np.stack(leaves), *trees))
-
-        return ready(run, results)
-
-    return enter
+    return Trainer(run, params, losses, restart, _accuracy(peer, task, lambda: carries[0]))
 
 
-def _data(peer: Learner, task: Task) -> Any:
-    inputs = task.inputs if peer.turn is None else np.ascontiguousarray(task.inputs.transpose(peer.turn))
-    return jax.device_put((inputs, task.labels))
+def _accuracy(peer: Learner, task: Task, carry: Callable[[], Any]) -> Callable[[], float]:
+    test = None if task.test is None else _data(peer, *task.test)
+
+    @peer.keep
+    def share(carry: Any, test: Any) -> Any:
+        inputs, labels = test
+        return (peer.logits(carry, inputs).argmax(-1) == labels).mean()
+
+    return lambda: float(share(carry(), test))
+
+
+def _copied(tree: Any) -> Any:
+    """With buffers of its own to give away."""
+    return jax.tree.map(lambda leaf: leaf.copy() if isinstance(leaf, jax.Array) else leaf, tree)
+
+
+def _data(peer: Learner, inputs: np.ndarray, labels: np.ndarray) -> Any:
+    return jax.device_put((inputs if peer.turn is None else np.ascontiguousarray(inputs.transpose(peer.turn)), labels))
 
 
 def _batch(data: Any, rows: Any) -> Any:
@@ -148,7 +229,7 @@ def learner(
     task: Task, begin: Callable[[Params], Any], apply: Callable[..., Any], params: Callable[[Any], Params | None]
 ) -> Learner:
     """Of `apply(weights, state, x, key) -> (logits, state)`; `begin` gives weights and state."""
-    optimizer = optax.adam(task.rate)
+    optimizer = adam(task.rate, task.decay)
     key = jax.random.key(1)
 
     def carry(start: Params) -> Any:
@@ -166,7 +247,11 @@ def learner(
         updates, opt_state = optimizer.update(gradients, opt_state, weights)
         return (optax.apply_updates(weights, updates), state, opt_state, number + 1), loss
 
-    return Learner(carry, step, lambda carry: params(carry[0]))
+    def logits(carry: Any, inputs: Any) -> Any:
+        weights, state, _, number = carry
+        return apply(weights, state, inputs, jax.random.fold_in(key, number))[0]
+
+    return Learner(carry, step, logits, lambda carry: params(carry[0]))
 
 
 def channels_first(layer: Any, leaf: str, value: np.ndarray) -> np.ndarray:

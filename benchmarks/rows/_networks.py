@@ -17,8 +17,8 @@ from dlcore.train.epoch import SHUFFLE
 
 __all__ = [
     "DIRECTIONS", "BiGRU", "Conv", "Dense", "Dropout", "Flatten", "Network", "Norm", "Params", "Pool", "Relu", "Task",
-    "adam", "check_epoch", "digits", "flat", "found_in", "make_step", "make_task", "network", "orders", "summary",
-    "waves",
+    "adam", "check_epoch", "digits", "flat", "found_in", "halves", "make_step", "make_task", "network", "orders",
+    "starts", "summary", "waves",
 ]  # fmt: skip
 
 # A layer's arrays by its name, in dlcore's layout; of both directions for BiGRU.
@@ -91,9 +91,10 @@ class Network(NamedTuple):
 
 
 def network(kind: str, *, dropout: float = 0.0, widths: tuple[int, ...] = (128, 128, 10)) -> Network:
-    """ "mlp", "convnet" (of 8 × 8 images), "conv1d" and "gru" (those of MNIST-1D)."""
+    """ "mlp", "convnet" and "lenet" (of 8 × 8 images), "conv1d" and "gru" (those of MNIST-1D)."""
     makers: dict[str, Callable[[], Network]] = {
-        "mlp": partial(_mlp, widths), "convnet": partial(_convnet, dropout), "conv1d": _conv1d, "gru": _gru,
+        "mlp": partial(_mlp, widths), "convnet": partial(_convnet, dropout), "lenet": _lenet, "conv1d": _conv1d,
+        "gru": _gru,
     }  # fmt: skip
     return makers[kind]()
 
@@ -117,6 +118,18 @@ def _convnet(dropout: float) -> Network:
         layers += [Pool((2, 2))]
     layers += [Flatten(), *([Dropout(dropout)] if dropout else []), Dense("out", 2 * 2 * 64, 10, (2, 2))]
     return Network(models.convnet(10, dropout=dropout), tuple(layers))
+
+
+def _lenet() -> Network:
+    """Two convolutions and two dense layers, with nothing that does otherwise in evaluation than in training."""
+    make = models.layers
+    model = models.serial(
+        conv1=make.conv(32, (3, 3)), act1=make.relu(), conv2=make.conv(32, (3, 3)), act2=make.relu(),
+        pool=make.max_pool((2, 2)), flatten=make.flatten(), fc=make.dense(64), act3=make.relu(), out=make.dense(10),
+    )  # fmt: skip
+    convolutions = (Conv("conv1", 1, 32, (3, 3)), Relu(), Conv("conv2", 32, 32, (3, 3)), Relu())
+    dense = (Dense("fc", 4 * 4 * 32, 64, (4, 4)), Relu(), Dense("out", 64, 10))
+    return Network(model, (*convolutions, Pool((2, 2)), Flatten(), *dense))
 
 
 def _conv1d() -> Network:
@@ -146,10 +159,13 @@ class Task(NamedTuple):
       labels: (N,) int32.
       batch: examples a step.
       rate: Adam's learning rate.
+      decay: the steps in which it falls to 0, evenly; None is never.
       states: dlcore's state before the first step; with a leading axis where there are `members`.
       start: the parameters of it, layers without any left out.
-      order: (steps, batch), or (members, steps, batch): the examples of each step in dlcore's first epoch.
+      orders: (epochs, steps, batch), or (epochs, members, steps, batch): the examples of each step in dlcore's first
+        epochs.
       members: how many networks are trained, each from its own seed; None is one, without an axis for it.
+      test: inputs and labels to evaluate on, if that is done.
     """
 
     network: Network
@@ -157,57 +173,76 @@ class Task(NamedTuple):
     labels: np.ndarray
     batch: int
     rate: float
+    decay: int | None
     states: train.TrainState
     start: Params
-    order: np.ndarray
+    orders: np.ndarray
     members: int | None
+    test: tuple[np.ndarray, np.ndarray] | None
 
 
 def orders(task: Task) -> Callable[[], np.ndarray]:
-    """The order of the examples, epoch by epoch: the task's first, then drawn anew, as dlcore's epoch does inside."""
+    """The order of the examples, epoch by epoch: the task's, then drawn anew, as dlcore's epoch does inside."""
     random = np.random.default_rng(0)
-    first = [task.order]
+    known = iter(task.orders)
 
     def order() -> np.ndarray:
-        if first:
-            return first.pop()
+        following = next(known, None)
+        if following is not None:
+            return following
         every = np.arange(len(task.labels), dtype=np.int32)
+        shape = task.orders.shape[1:]
         drawn = [random.permutation(every) for _ in range(task.members or 1)]
-        return np.stack(drawn)[:, : task.order[..., 0].size // len(drawn) * task.batch].reshape(task.order.shape)
+        return np.stack(drawn)[:, : shape[-2] * shape[-1]].reshape(shape)
 
     return order
 
 
-def adam(rate: float) -> optax.GradientTransformation:
-    return optax.adam(rate)
+def starts(task: Task) -> list[Params]:
+    """The first parameters of each member."""
+    if task.members is None:
+        return [task.start]
+    return [jax.tree.map(lambda leaf, k=k: leaf[k], task.start) for k in range(task.members)]
 
 
-def make_step(net: Network, rate: float) -> Any:
+def adam(rate: float, decay: int | None) -> optax.GradientTransformation:
+    """As `Task` describes it."""
+    return optax.adam(rate if decay is None else optax.linear_schedule(rate, 0.0, decay))
+
+
+def make_step(task: Task) -> Any:
     """dlcore's step."""
-    return train.make_step(net.model, losses.softmax_cross_entropy, adam(rate))
+    return train.make_step(task.network.model, losses.softmax_cross_entropy, adam(task.rate, task.decay))
 
 
 def make_task(
-    net: Network, data: tuple[np.ndarray, np.ndarray], *, batch: int, rate: float, members: int | None = None
-) -> Task:
+    net: Network, data: tuple[np.ndarray, np.ndarray], *, batch: int, rate: float, members: int | None = None,
+    test: tuple[np.ndarray, np.ndarray] | None = None, epochs: int | None = None,
+) -> Task:  # fmt: skip
+    """With dlcore's own order of the examples in the first epoch, which the others are given.
+
+    Or in as many `epochs`, and then the learning rate falls to 0 in them.
+    """
     inputs, labels = data
-    n = len(labels)
+    n, steps, known = len(labels), len(labels) // batch, epochs or 1
+    decay = None if epochs is None else epochs * steps
 
     def begin(key: Any) -> tuple[train.TrainState, Any]:
-        state = train.make_state(key, net.model, adam(rate), jnp.asarray(inputs[:batch]))
+        state = train.make_state(key, net.model, adam(rate, decay), jnp.asarray(inputs[:batch]))
         # As `train.make_epoch` draws it.
-        shuffle = jax.random.fold_in(jax.random.fold_in(state.key, SHUFFLE), state.step)
-        return state, permutation(shuffle, n)[: n // batch * batch].reshape(-1, batch)
+        shuffle = jax.random.fold_in(state.key, SHUFFLE)
+        drawn = [permutation(jax.random.fold_in(shuffle, state.step + epoch * steps), n) for epoch in range(known)]
+        return state, jnp.stack(drawn)[:, : steps * batch].reshape(known, steps, batch)
 
     key = jax.random.key(0)
-    states, order = begin(key) if members is None else jax.vmap(begin)(jax.random.split(key, members))
+    states, order = begin(key) if members is None else jax.vmap(begin, out_axes=(0, 1))(jax.random.split(key, members))
     start = jax.tree.map(np.array, {name: leaves for name, leaves in states.params.items() if leaves})
     # As NumPy arrays but for the key: each contestant that starts from it gets buffers of its own to give away.
     states = states._replace(**{
         name: jax.tree.map(np.array, getattr(states, name))
         for name in ("params", "model_state", "opt_state", "step")
     })  # fmt: skip
-    return Task(net, inputs, labels, batch, rate, states, start, np.array(order, np.int32), members)
+    return Task(net, inputs, labels, batch, rate, decay, states, start, np.array(order, np.int32), members, test)
 
 
 def flat(params: Params, *, members: bool = False) -> np.ndarray:
@@ -281,3 +316,18 @@ def digits(n: int | None = None, *, image: bool = False) -> tuple[np.ndarray, np
     parts = data.load("digits")
     x, y = (np.concatenate(both)[:n] for both in zip(parts.train, parts.test, strict=True))
     return (x if image else x.reshape(len(x), -1)), y
+
+
+def halves(n: int | None = None) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """The first half of the digits, each in its place and in the eight places a pixel from it, and the second half.
+
+    As images (N, 8, 8, 1), of `n` digits of each half.
+    """
+    from dlcore import data
+
+    parts = data.load("digits")
+    (x, y), (x_test, y_test) = ((x[:n], y[:n]) for x, y in (parts.train, parts.test))
+    wide = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    height, width = x.shape[1:3]
+    moved = [wide[:, row : row + height, column : column + width] for row in range(3) for column in range(3)]
+    return (np.concatenate(moved), np.tile(y, len(moved))), (x_test, y_test)

@@ -12,7 +12,7 @@ import optax
 from jax import lax
 
 from benchmarks.rows._learners import Learner, channels_first, channels_last, learner
-from benchmarks.rows._networks import DIRECTIONS, BiGRU, Conv, Dense, Dropout, Norm, Params, Pool, Relu, Task
+from benchmarks.rows._networks import DIRECTIONS, BiGRU, Conv, Dense, Dropout, Norm, Params, Pool, Relu, Task, adam
 from benchmarks.rows._peers import equinox, flax, haiku
 from benchmarks.suite.row import Unavailable
 
@@ -193,7 +193,7 @@ def eqx(task: Task, *, filtered: bool = True) -> Learner:
             return getattr(e.nn, f"MaxPool{len(layer.window)}d")(layer.window, layer.window)
         return e.nn.Lambda(jax.nn.relu if isinstance(layer, Relu) else jnp.ravel)
 
-    optimizer = optax.adam(task.rate)
+    optimizer = adam(task.rate, task.decay)
     static: Any = None
 
     def begin(start: Params) -> Any:
@@ -243,6 +243,11 @@ def eqx(task: Task, *, filtered: bool = True) -> Learner:
         model = e.apply_updates(model, updates)
         return (model if filtered else e.filter(model, e.is_array), state, opt_state, number + 1), loss
 
+    def logits(carry: Any, inputs: Any) -> Any:
+        model, state = carry[:2]
+        own = model if filtered else e.combine(model, static)
+        return jax.vmap(lambda x: own(x, state, key)[0])(inputs)
+
     def params(carry: Any) -> Params | None:
         if any(isinstance(layer, BiGRU) for layer in layers):
             return None
@@ -260,7 +265,7 @@ def eqx(task: Task, *, filtered: bool = True) -> Learner:
     axes = task.inputs.ndim
     recurrent = any(isinstance(layer, BiGRU) for layer in layers)
     turn = None if recurrent or axes < 3 else (0, axes - 1, *range(1, axes - 1))
-    return Learner(begin, step, params, turn, partial(e.filter_jit, donate="all-except-first"))
+    return Learner(begin, step, logits, params, turn, partial(e.filter_jit, donate="all-except-first"), e.filter_jit)
 
 
 def _fitting(given: Params, like: Params) -> Params:

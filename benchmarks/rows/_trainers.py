@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from itertools import chain
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.rows._learners import channels_first, channels_last, ready
+from benchmarks.rows._learners import Trainer, channels_first, channels_last, looped, ours, scanned
 from benchmarks.rows._networks import (
     DIRECTIONS,
     BiGRU,
@@ -23,17 +25,18 @@ from benchmarks.rows._networks import (
     Pool,
     Relu,
     Task,
+    adam,
     orders,
-    summary,
 )
 from benchmarks.rows._peers import flax, keras
-from benchmarks.suite.row import Contestant, Enter, Unavailable
-from benchmarks.suite.torch_side import compile_for, device, torch, wait
+from benchmarks.rows._ports import eqx, hk, linen
+from benchmarks.suite.row import DLCORE, Unavailable
+from benchmarks.suite.torch_side import compile_for, compiling, device, torch, wait
 
-__all__ = ["build_torch", "ks", "nnx", "pytorch", "torch_params"]
+__all__ = ["TRAINERS", "build_torch", "descend", "torch_params"]
 
 
-def nnx(task: Task) -> Contestant:
+def nnx(task: Task) -> Trainer:
     """Flax NNX: `nnx.jit` with donation and `nnx.cached_partial`, as its guide on performance advises."""
     flax()
     n = import_module("flax.nnx")
@@ -65,7 +68,7 @@ def nnx(task: Task) -> Contestant:
         for leaf, value in task.start.get(getattr(layer, "name", ""), {}).items():
             parameter = getattr(module, own.get(leaf, leaf))
             parameter[...] = value.reshape(parameter.shape)
-    optimizer = n.Optimizer(model, optax.adam(task.rate), wrt=n.Param)
+    optimizer = n.Optimizer(model, adam(task.rate, task.decay), wrt=n.Param)
 
     def step(model: Any, optimizer: Any, inputs: Any, labels: Any, rows: Any) -> Any:
         def objective(model: Any) -> Any:
@@ -79,27 +82,37 @@ def nnx(task: Task) -> Contestant:
 
     model.train()
     advance = n.cached_partial(n.jit(step, donate_argnums=(0, 1)), model, optimizer)
-    inputs, labels = jax.device_put((task.inputs, task.labels))
+    (inputs, labels), test = jax.device_put(((task.inputs, task.labels), task.test))
     order = orders(task)
+    first = jax.tree.map(jnp.copy, n.state((model, optimizer)))
+
+    def restart() -> None:
+        nonlocal order
+        n.update((model, optimizer), jax.tree.map(jnp.copy, first))
+        order = orders(task)
 
     def run() -> Any:
         losses = [advance(inputs, labels, rows) for rows in order()]
         return jax.block_until_ready((losses, n.state(model, n.Param)))[0]
 
-    def results(losses: Any) -> list[np.ndarray]:
-        params: Params = {}
+    def params() -> Params:
+        found: Params = {}
         for layer, module in zip(layers, model.layers, strict=True):
             if hasattr(layer, "name"):
-                params[layer.name] = {
+                found[layer.name] = {
                     leaf: np.asarray(getattr(module, own.get(leaf, leaf))[...]) for leaf in task.start[layer.name]
                 }  # fmt: skip
-        return summary(task, losses, params)
+        return found
 
-    return ready(run, results)
+    @n.jit  # type: ignore[untyped-decorator, unused-ignore]
+    def share(model: Any, inputs: Any, labels: Any) -> Any:
+        return (model(inputs).argmax(-1) == labels).mean()
+
+    return Trainer(run, params, np.asarray, restart, lambda: float(share(model, *test)))
 
 
-def ks(task: Task) -> Contestant:
-    """Keras: `fit`, compiled; it tells the mean loss alone."""
+def ks(task: Task) -> Trainer:
+    """Keras: `fit`, compiled; it tells the mean loss alone. `evaluate` has all examples at once, as the others do."""
     k = keras()
     layers = task.network.layers
 
@@ -131,10 +144,14 @@ def ks(task: Task) -> Contestant:
 
     built = [build(layer) for layer in layers]
     model = k.Sequential([k.Input(task.inputs.shape[1:]), *chain.from_iterable(built)])
+    rate = task.rate
+    if task.decay is not None:
+        rate = k.optimizers.schedules.PolynomialDecay(rate, task.decay, end_learning_rate=0.0)
     model.compile(
         # Keras adds it before the correction of bias, so that this is about as large as the others' 1e-8.
-        optimizer=k.optimizers.Adam(task.rate, epsilon=1e-9),
+        optimizer=k.optimizers.Adam(rate, epsilon=1e-9),
         loss=k.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=[] if task.test is None else ["accuracy"],
         jit_compile=True,
     )
     for layer, made in zip(layers, built, strict=True):
@@ -145,79 +162,118 @@ def ks(task: Task) -> Contestant:
         elif leaves:
             values = [leaves[leaf] for leaf in ("kernel", "scale", "bias", "offset") if leaf in leaves]
             made[-1].set_weights([*values, *made[-1].get_weights()[len(values) :]])
+    model.optimizer.build(model.trainable_variables)
+    variables = [*model.variables, *model.optimizer.variables]
+    first = [np.array(variable) for variable in variables]
     order = orders(task)
+
+    def restart() -> None:
+        nonlocal order
+        for variable, value in zip(variables, first, strict=True):
+            variable.assign(value)
+        order = orders(task)
 
     def run() -> Any:
         rows = order().ravel()
         x, y = task.inputs[rows], task.labels[rows]
         history = model.fit(x, y, batch_size=task.batch, epochs=1, shuffle=False, verbose=0)
-        return history.history["loss"][0]
+        return [history.history["loss"][0]]
 
-    def results(mean: Any) -> list[np.ndarray]:
-        params: Params = {}
+    def params() -> Params:
+        found: Params = {}
         for layer, made in zip(layers, built, strict=True):
             if isinstance(layer, BiGRU):
-                arrays, params[layer.name] = made[-1].get_weights(), {}
+                arrays, found[layer.name] = made[-1].get_weights(), {}
                 for way, (kernel, recurrent, bias) in zip(DIRECTIONS, (arrays[:3], arrays[3:]), strict=True):
                     names = ("input_kernel", "recurrent_kernel", "input_bias", "recurrent_bias")
                     leaves = dict(zip(names, (kernel, recurrent, *bias), strict=True))
                     kernel, recurrent, bias = gates(leaves, layer.features)
-                    params[layer.name][way] = dict(zip(names, (kernel, recurrent, *bias), strict=True))
+                    found[layer.name][way] = dict(zip(names, (kernel, recurrent, *bias), strict=True))
             elif hasattr(layer, "name"):
                 told = [leaf for leaf in ("kernel", "scale", "bias", "offset") if leaf in task.start[layer.name]]
-                params[layer.name] = dict(zip(told, made[-1].get_weights(), strict=False))
-        return summary(task, [mean], params)
+                found[layer.name] = dict(zip(told, made[-1].get_weights(), strict=False))
+        return found
 
-    return ready(run, results)
+    def accuracy() -> float:
+        inputs, labels = task.test or (None, ())
+        return float(model.evaluate(inputs, labels, batch_size=len(labels), verbose=0, return_dict=True)["accuracy"])
+
+    return Trainer(run, params, np.asarray, restart, accuracy)
 
 
-def pytorch(task: Task, *, compiled: bool = False) -> Enter:
+def pytorch(task: Task, *, compiled: bool = False) -> Trainer:
     """PyTorch: slices of examples that an epoch's order has put in a row, fused Adam, channels last in memory."""
+    t = torch()
+    net = build_torch(t, task.network.layers, task.start)
+    axes, last = task.inputs.ndim, task.inputs.ndim == 4
+    recurrent = isinstance(task.network.layers[0], BiGRU)
+    turn = tuple(range(axes)) if recurrent or axes < 3 else (0, axes - 1, *range(1, axes - 1))
+    if last:
+        net = net.to(memory_format=t.channels_last)
 
-    def enter() -> Contestant:
-        t = torch()
-        net = build_torch(t, task.network.layers, task.start)
+    def tensors(inputs: np.ndarray, labels: np.ndarray) -> Any:
+        x, y = t.tensor(inputs.transpose(turn)).to(device()), t.tensor(labels).long().to(device())
+        return x.contiguous(memory_format=t.channels_last) if last else x, y
+
+    (x, y), test = tensors(task.inputs, task.labels), None if task.test is None else tensors(*task.test)
+    first = [parameter.detach().clone() for parameter in net.parameters()]
+
+    def begin() -> tuple[Any, Any, Any]:
         optimizer = t.optim.Adam(net.parameters(), lr=task.rate, fused=True)
-        last = task.inputs.ndim == 4
-        axes = task.inputs.ndim
-        recurrent = isinstance(task.network.layers[0], BiGRU)
-        turn = range(axes) if recurrent or axes < 3 else (0, axes - 1, *range(1, axes - 1))
-        x, y = (t.tensor(array).to(device()) for array in (task.inputs.transpose(tuple(turn)), task.labels))
-        if last:
-            x, net = x.contiguous(memory_format=t.channels_last), net.to(memory_format=t.channels_last)
-        y = y.long()
-        order = orders(task)
+        if task.decay is None:
+            return optimizer, None, orders(task)
+        return optimizer, t.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, task.decay), orders(task)
 
-        def objective(inputs: Any, labels: Any) -> Any:
-            return t.nn.functional.cross_entropy(net(inputs), labels)
+    optimizer, schedule, order = begin()
 
-        objective = compile_for(objective) if compiled else objective
+    def objective(inputs: Any, labels: Any) -> Any:
+        return t.nn.functional.cross_entropy(net(inputs), labels)
 
-        def run() -> Any:
-            every = t.from_numpy(order().reshape(-1)).to(device())
-            inputs, labels = x[every], y[every]
-            losses = []
-            for begin in range(0, len(every), task.batch):
-                rows = slice(begin, begin + task.batch)
-                loss = objective(inputs[rows], labels[rows])
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                losses.append(loss.detach())
-            wait()
-            return losses
+    def right(inputs: Any, labels: Any) -> Any:
+        return (net(inputs).argmax(-1) == labels).float().mean()
 
-        def results(losses: Any) -> list[np.ndarray]:
-            return summary(task, t.stack(losses).cpu().numpy(), torch_params(net, task))
+    if compiled:
+        objective, right = compile_for(objective), compile_for(right)
 
-        try:
-            return ready(run, results)
-        except Exception as error:
-            if compiled:
-                raise Unavailable(f"torch.compile: {str(error).splitlines()[0][:120]}") from error
-            raise
+    def restart() -> None:
+        nonlocal optimizer, schedule, order
+        with t.no_grad():
+            for parameter, value in zip(net.parameters(), first, strict=True):
+                parameter.copy_(value)
+        optimizer, schedule, order = begin()
 
-    return enter
+    def run() -> Any:
+        every = t.from_numpy(order().reshape(-1)).to(device())
+        with compiling(compiled):
+            losses = descend(objective, optimizer, x[every], y[every], task.batch, schedule=schedule)
+        wait()
+        return losses
+
+    def accuracy() -> float:
+        assert test is not None, "nothing to evaluate on"
+        with compiling(compiled), t.inference_mode():
+            return float(right(*test))
+
+    return Trainer(
+        run, lambda: torch_params(net, task), lambda losses: t.stack(losses).cpu().numpy(), restart, accuracy
+    )
+
+
+def descend(
+    objective: Any, optimizer: Any, inputs: Any, labels: Any, batch: int, *, axis: int = 0, schedule: Any = None
+) -> list[Any]:  # fmt: skip
+    """A step for each `batch` of examples, in the order in which they stand along `axis`; the loss of each."""
+    losses = []
+    for part in zip(inputs.split(batch, dim=axis), labels.split(batch, dim=axis), strict=True):
+        loss = objective(*part)
+        optimizer.zero_grad(set_to_none=True)
+        # Of members, the sum: none's loss depends on another's parameters.
+        (loss.sum() if loss.ndim else loss).backward()
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+        losses.append(loss.detach())
+    return losses
 
 
 GRU = {
@@ -295,3 +351,18 @@ def torch_params(net: Any, task: Task, *, of: Callable[[Any], Any] = lambda para
                 for leaf in task.start[layer.name]
             }  # fmt: skip
     return params
+
+
+# Every library's way to train, by the contestant's name. dlcore first, since it is what the others are compared with,
+# and some have no parameters to compare.
+TRAINERS: dict[str, Callable[[Task], Trainer]] = {
+    DLCORE: ours,
+    "Flax": partial(looped, linen),
+    "Flax, scanned": partial(scanned, linen),
+    "Flax NNX": nnx,
+    "Equinox": partial(looped, eqx),
+    "Haiku": partial(looped, hk),
+    "Keras": ks,
+    "PyTorch": pytorch,
+    "PyTorch compiled": partial(pytorch, compiled=True),
+}

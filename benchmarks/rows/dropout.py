@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.rows._peers import draw, equinox, flax, haiku, keras, lazily, torch_ways
-from benchmarks.suite.jax_side import incoming, layer
+from benchmarks.suite.jax_side import layer
+from benchmarks.suite.layout import layout
 from benchmarks.suite.row import DLCORE, Enter, Floor, Row
 from dlcore import nn
 
@@ -61,7 +62,7 @@ def case(shape: tuple[int, ...], rate: float) -> Row:
         return lambda x, seed: t.nn.functional.dropout(x, rate, training=True)
 
     def check(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
-        dy = incoming(shape, x.dtype)
+        dy = layout((x,), 1, None, None).incoming(shape, x.dtype)
         for y, dx in (found, expected):
             kept = y != 0
             assert abs(kept.mean() - (1 - rate)) < 5 * (rate * (1 - rate) / x.size) ** 0.5, "another rate"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from benchmarks.rows._peers import draw, flax, keras, lazily, torch_ways
 from benchmarks.suite.jax_side import layer
-from benchmarks.suite.row import DLCORE, Enter, Floor, Row
+from benchmarks.suite.row import DLCORE, Arrays, Enter, Floor, Row
 from dlcore import losses
 
 LOGITS = {"full": ((4096, 10), (1024, 8192)), "quick": ((5, 7),)}
@@ -18,7 +19,7 @@ ELEMENTS = {"full": (1024, 1024), "quick": (5, 9)}
 
 def rows(size: str) -> list[Row]:
     return [
-        *(_logits(*shape) for shape in LOGITS[size]), *(head_case(*shape) for shape in HEADS[size]),
+        *(logits_case(*shape) for shape in LOGITS[size]), *(head_case(*shape) for shape in HEADS[size]),
         _binary(ELEMENTS[size]), _huber(ELEMENTS[size]),
     ]  # fmt: skip
 
@@ -27,14 +28,7 @@ def _labels(count: int, classes: int) -> np.ndarray:
     return np.random.default_rng(5).integers(0, classes, count).astype(np.int32)
 
 
-def _logits(examples: int, classes: int) -> Row:
-    arrays = (draw(examples, classes), _labels(examples, classes))
-
-    def optax() -> Enter:
-        import optax
-
-        return layer(optax.softmax_cross_entropy_with_integer_labels, arrays)
-
+def logits_case(examples: int, classes: int) -> Row:
     def ks() -> Enter:
         loss = keras().losses.sparse_categorical_crossentropy
         return layer(lambda z, labels: loss(labels, z, from_logits=True), arrays)
@@ -42,15 +36,11 @@ def _logits(examples: int, classes: int) -> Row:
     def torch(t: Any) -> Any:
         return lambda z, labels: t.nn.functional.cross_entropy(z, labels.long(), reduction="none")
 
-    return Row(
-        name="softmax cross-entropy",
-        shape=f"{(examples, classes)}",
-        enter={"Optax": lazily(optax), "Keras": lazily(ks), **torch_ways(torch, arrays),
-               DLCORE: layer(losses.softmax_cross_entropy, arrays)},
-        # Read forward, read and written backward.
-        floor=Floor(3 * arrays[0].nbytes),
-        bound="as fast as Optax within what the machine varies; near the limit",
-    )  # fmt: skip
+    arrays = (draw(examples, classes), _labels(examples, classes))
+    # Read forward, read and written backward.
+    row = _row("softmax cross-entropy", arrays, "softmax_cross_entropy_with_integer_labels", torch,
+               losses.softmax_cross_entropy, passes=3)  # fmt: skip
+    return row._replace(enter={**row.enter, "Keras": lazily(ks)})
 
 
 def head_case(examples: int, features: int, classes: int) -> Row:
@@ -87,40 +77,35 @@ def head_case(examples: int, features: int, classes: int) -> Row:
 
 
 def _binary(shape: tuple[int, ...]) -> Row:
-    arrays = (3 * draw(*shape), (draw(*shape, seed=1) > 0).astype(np.float32))
-
-    def optax() -> Enter:
-        import optax
-
-        return layer(optax.sigmoid_binary_cross_entropy, arrays, slopes=1)
-
     def torch(t: Any) -> Any:
         return lambda z, y: t.nn.functional.binary_cross_entropy_with_logits(z, y, reduction="none")
 
-    return Row(
-        name="sigmoid cross-entropy",
-        shape=f"{shape}",
-        enter={"Optax": lazily(optax), **torch_ways(torch, arrays, slopes=1),
-               DLCORE: layer(losses.binary_cross_entropy, arrays, slopes=1)},
-        floor=Floor(6 * arrays[0].nbytes),
-    )  # fmt: skip
+    arrays = (3 * draw(*shape), (draw(*shape, seed=1) > 0).astype(np.float32))
+    return _row("sigmoid cross-entropy", arrays, "sigmoid_binary_cross_entropy", torch, losses.binary_cross_entropy,
+                passes=6)  # fmt: skip
 
 
 def _huber(shape: tuple[int, ...]) -> Row:
+    def torch(t: Any) -> Any:
+        return lambda y, target: t.nn.functional.huber_loss(y, target, reduction="none")
+
     arrays = (2 * draw(*shape), draw(*shape, seed=1))
+    return _row("Huber loss", arrays, "huber_loss", torch, losses.huber, passes=7)
+
+
+def _row(
+    name: str, arrays: Arrays, theirs: str, torch: Callable[[Any], Any], ours: Callable[..., Any], *, passes: int
+) -> Row:  # fmt: skip
+    """Of predictions and targets, in which the first take gradients; `theirs` is the name in Optax."""
 
     def optax() -> Enter:
         import optax
 
-        return layer(optax.huber_loss, arrays, slopes=1)
-
-    def torch(t: Any) -> Any:
-        return lambda y, target: t.nn.functional.huber_loss(y, target, reduction="none")
+        return layer(getattr(optax, theirs), arrays, slopes=1)
 
     return Row(
-        name="Huber loss",
-        shape=f"{shape}",
-        enter={"Optax": lazily(optax), **torch_ways(torch, arrays, slopes=1),
-               DLCORE: layer(losses.huber, arrays, slopes=1)},
-        floor=Floor(7 * arrays[0].nbytes),
-    )  # fmt: skip
+        name=name,
+        shape=f"{arrays[0].shape}",
+        enter={"Optax": lazily(optax), **torch_ways(torch, arrays, slopes=1), DLCORE: layer(ours, arrays, slopes=1)},
+        floor=Floor(passes * arrays[0].nbytes),
+    )

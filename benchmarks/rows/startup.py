@@ -41,17 +41,8 @@ x = random.standard_normal((32, 64)).astype(np.float32)
 y = random.integers(10, size=32).astype(np.int32)
 """
 
-# An MLP 64–128–128–10 with the library's own first parameters, and one step of Adam.
-STEPS = {
-    DLCORE: """
-        model, optimizer = models.mlp((128, 128, 10)), optax.adam(1e-3)
-        state = train.make_state(jax.random.key(0), model, optimizer, x)
-        step = jax.jit(train.make_step(model, losses.softmax_cross_entropy, optimizer), donate_argnums=0)
-        state, metrics = step(state, (x, y))
-        print(float(metrics["loss"]))
-    """,
-    "Flax": """
-        model = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(128), nn.relu, nn.Dense(10)])
+# Of a model that is a pair of functions, `init` and `apply`.
+OPTAX = """
         optimizer = optax.adam(1e-3)
         params = model.init(jax.random.key(0), x)
         opt_state = optimizer.init(params)
@@ -66,7 +57,21 @@ STEPS = {
 
         params, opt_state, loss = jax.jit(step, donate_argnums=(0, 1))(params, opt_state, x, y)
         print(float(loss))
+"""
+
+# An MLP 64–128–128–10 with the library's own first parameters, and one step of Adam.
+STEPS = {
+    DLCORE: """
+        model, optimizer = models.mlp((128, 128, 10)), optax.adam(1e-3)
+        state = train.make_state(jax.random.key(0), model, optimizer, x)
+        step = jax.jit(train.make_step(model, losses.softmax_cross_entropy, optimizer), donate_argnums=0)
+        state, metrics = step(state, (x, y))
+        print(float(metrics["loss"]))
     """,
+    "Flax": """
+        model = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(128), nn.relu, nn.Dense(10)])
+    """
+    + OPTAX,
     "Flax NNX": """
         rngs = nnx.Rngs(0)
         model = nnx.Sequential(
@@ -105,21 +110,8 @@ STEPS = {
     """,
     "Haiku": """
         model = hk.without_apply_rng(hk.transform(lambda x: hk.nets.MLP((128, 128, 10))(x)))
-        optimizer = optax.adam(1e-3)
-        params = model.init(jax.random.key(0), x)
-        opt_state = optimizer.init(params)
-
-        def step(params, opt_state, x, y):
-            def objective(params):
-                return optax.softmax_cross_entropy_with_integer_labels(model.apply(params, x), y).mean()
-
-            loss, gradients = jax.value_and_grad(objective)(params)
-            updates, opt_state = optimizer.update(gradients, opt_state, params)
-            return optax.apply_updates(params, updates), opt_state, loss
-
-        params, opt_state, loss = jax.jit(step, donate_argnums=(0, 1))(params, opt_state, x, y)
-        print(float(loss))
-    """,
+    """
+    + OPTAX,
     "Keras": """
         layers = keras.layers
         model = keras.Sequential([

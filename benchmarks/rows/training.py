@@ -8,14 +8,12 @@ from typing import TypeAlias
 
 import numpy as np
 
-from benchmarks.rows._learners import looped, ours, scanned
+from benchmarks.rows._learners import Trainer, one_epoch
 from benchmarks.rows._networks import Task, check_epoch, digits, make_task, network, waves
-from benchmarks.rows._peers import lazily
-from benchmarks.rows._ports import eqx, hk, linen
-from benchmarks.rows._trainers import ks, nnx, pytorch
-from benchmarks.suite.row import DLCORE, Contestant, Enter, Row
+from benchmarks.rows._trainers import TRAINERS
+from benchmarks.suite.row import Enter, Row
 
-__all__ = ["rows"]
+__all__ = ["mlp", "rows"]
 
 Check: TypeAlias = Callable[[list[np.ndarray], list[np.ndarray]], None]
 
@@ -25,19 +23,15 @@ def rows(size: str) -> list[Row]:
     images = 898 if size == "full" else 64
     sequences = 10_000 if size == "full" else 300
 
-    def mlp() -> Task:
-        return make_task(network("mlp"), digits(n), batch=32, rate=1e-3)
-
     def convnet(dropout: float) -> Task:
         return make_task(network("convnet", dropout=dropout), digits(images, image=True), batch=32, rate=2e-3)
 
     def series(kind: str) -> Task:
         return make_task(network(kind), waves(sequences), batch=100, rate=1e-2)
 
-    count = 1797 if n is None else n
     steps = sequences // 100
     return [
-        _row("epoch of an MLP", f"64–128–128–10, {count // 32} steps of 32", mlp),
+        mlp(128, n),
         _row(
             "epoch of a convnet with dropout", f"8 × 8 digits, {images // 32} steps of 32", partial(convnet, 0.5),
             # Each library drops other values, which is all that is left to differ: the next row compares the rest.
@@ -64,31 +58,27 @@ def rows(size: str) -> list[Row]:
     ]  # fmt: skip
 
 
+def mlp(width: int, n: int | None = None) -> Row:
+    """Of two hidden layers of this width, on the first `n` digits."""
+    return _row(
+        "epoch of an MLP", f"64–{width}–{width}–10, {(n or 1797) // 32} steps of 32",
+        lambda: make_task(network("mlp", widths=(width, width, 10)), digits(n), batch=32, rate=1e-3),
+    )  # fmt: skip
+
+
 def _row(
     name: str, shape: str, make: Callable[[], Task],
     check: Callable[[Callable[[], Task]], Check] = check_epoch, without: tuple[str, ...] = (),
 ) -> Row:  # fmt: skip
     task = cache(make)
 
-    def from_task(enter: Callable[[Task], Contestant]) -> Enter:
-        return lambda: enter(task())
+    def enter(make: Callable[[Task], Trainer]) -> Enter:
+        return lambda: one_epoch(make, task())
 
-    enter = {
-        # First, since it is what the others are compared with, and some have no parameters to compare.
-        DLCORE: from_task(ours),
-        "Flax": lazily(lambda: looped(linen, task())),
-        "Flax, scanned": lazily(lambda: scanned(linen, task())),
-        "Flax NNX": from_task(nnx),
-        "Equinox": lazily(lambda: looped(eqx, task())),
-        "Haiku": lazily(lambda: looped(hk, task())),
-        "Keras": from_task(ks),
-        "PyTorch": lazily(lambda: pytorch(task())),
-        "PyTorch compiled": lazily(lambda: pytorch(task(), compiled=True)),
-    }
     return Row(
         name=name,
         shape=shape,
-        enter={label: one for label, one in enter.items() if label not in without},
+        enter={label: enter(make) for label, make in TRAINERS.items() if label not in without},
         check=check(task),
         kind="whole",
         bound="the order of the examples is drawn inside, 0.2 ms; the peers get theirs from NumPy",

@@ -19,7 +19,7 @@ __all__ = ["FILES", "main"]
 
 FILES = (
     "pooling", "convolution", "dropout", "normalization", "attention", "losses", "recurrent", "optimizers", "training",
-    "training_sweep", "startup",
+    "training_sweep", "time_to_accuracy", "startup",
 )  # fmt: skip
 DESCRIPTION = (
     "Race dlcore against Flax, Equinox, Haiku, Keras on JAX and PyTorch: the same work on the same arrays in one "
@@ -40,7 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from benchmarks.suite import report
     from benchmarks.suite.machine import measure_machine
     from benchmarks.suite.measure import WrongValueError, measure
-    from benchmarks.suite.sweeps import sweep
     from dlcore.app.versions import versions
 
     if options.device and jax.default_backend() != options.device:
@@ -81,8 +80,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "summary": report.summary(lines),
         "rows": lines,
     }
-    if options.sweeps and not stopped:
-        record["sweeps"] = sweep(quick=options.quick)
     print(f"{len(lines)} rows agree, {len(wrong)} do not." if options.quick else report.table(record))
     folder = Path(options.out) if options.out else None
     if folder is None and not (options.quick or chosen or peers or stopped):
@@ -91,8 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         stem = f"suite_{report.slug(jax.default_backend(), device)}"
         (folder / f"{stem}.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-        for picture in report.pictures(record, folder, stem):
-            print(picture)
+        report.picture(record, folder / f"{stem}.png")
     if stopped:
         sys.exit(130)
     if wrong:
@@ -114,8 +110,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=("cpu", "gpu", "tpu"), help="where to compute; JAX' choice by default")
     parser.add_argument("--rounds", type=int, default=15, help="measurements of each contestant")
     parser.add_argument("--no-compile", action="store_true", help="without torch.compile, which takes long to begin")
-    parser.add_argument(
-        "--sweeps", action="store_true", help="also how the cost grows with batch, width, length, classes"
-    )
     parser.add_argument("--out", default="", help="a folder for JSON and pictures; benchmarks/results for a whole run")
     return parser

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.suite.layout import Order, layout
 from benchmarks.suite.row import Arrays, Contestant, Enter
 
-__all__ = ["compiled", "incoming", "layer"]
+__all__ = ["compiled", "layer"]
 
 
 def layer(
@@ -20,8 +21,8 @@ def layer(
     arrays: Arrays,
     *,
     slopes: int | None = None,
-    turn: Sequence[Sequence[int] | None] | None = None,
-    out: Sequence[int] | None = None,
+    turn: Sequence[Order] | None = None,
+    out: Order = None,
 ) -> Enter:
     """`function(*arrays)` and its gradients, contracted with one fixed incoming gradient.
 
@@ -34,23 +35,19 @@ def layer(
     """
 
     def enter() -> Contestant:
-        count = sum(np.issubdtype(a.dtype, np.floating) for a in arrays) if slopes is None else slopes
-        orders = list(turn or [None] * len(arrays))
-        own = [jnp.asarray(_turned(a, order)) for a, order in zip(arrays, orders, strict=True)]
+        plan = layout(arrays, slopes, turn, out)
+        own = [jnp.asarray(array) for array in plan.own(arrays)]
         shape = jax.eval_shape(function, *own)
-        # In dlcore's layout, so that all contestants get the same one.
-        plain = tuple(np.argsort(out)) if out is not None else range(len(shape.shape))
-        canonical = tuple(shape.shape[axis] for axis in plain)
-        dy = jnp.asarray(_turned(incoming(canonical, shape.dtype), out))
+        dy = jnp.asarray(plan.incoming(shape.shape, shape.dtype))
 
         def step(dy: Any, *own: Any) -> Any:
+            count = plan.slopes
             y, pull = jax.vjp(lambda *first: function(*first, *own[count:]), *own[:count])
             return y, pull(dy)
 
         def results(found: Any) -> list[np.ndarray]:
-            y, gradients = found
-            back = [None if order is None else np.argsort(order) for order in orders]
-            return [_turned(y, plain), *(_turned(g, b) for g, b in zip(gradients, back, strict=False))]
+            y, gradients = jax.tree.map(np.asarray, found)
+            return plan.results(y, gradients)
 
         return compiled(step, (dy, *own), results)
 
@@ -71,13 +68,3 @@ def compiled(
         temporary_bytes=None if memory is None else memory.temp_size_in_bytes,
         compile_seconds=seconds,
     )
-
-
-def incoming(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """The gradient that comes in, the same for all."""
-    return np.random.default_rng(7).standard_normal(shape).astype(dtype)
-
-
-def _turned(array: Any, order: Any) -> np.ndarray:
-    array = np.asarray(array)
-    return array if order is None else np.ascontiguousarray(array.transpose(order))

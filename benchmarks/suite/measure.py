@@ -56,18 +56,12 @@ def measure(row: Row, machine: Machine, *, rounds: int = 15, most: float = MOST,
             ready[name] = enter()
         except Unavailable as reason:
             absent[name] = str(reason)
-    reference: list[np.ndarray] | None = None
-    for name, contestant in ready.items():
-        found = contestant.results(contestant.run())
-        if reference is None:
-            first, reference = name, found
-            continue
-        try:
-            (row.check or same)(found, reference)
-        except AssertionError as error:
-            raise WrongValueError(f"{row.name}, {row.shape}: {name} and {first} differ: {error}") from error
+    try:
+        remarks = _compare(row, ready)
+        times = _race(ready, rounds, most)
+    except AssertionError as error:
+        raise WrongValueError(f"{row.name}, {row.shape}: {error}") from error
 
-    times = _race(ready, rounds, most)
     floor = None if row.floor is None else machine.seconds(row.floor) * 1e3
     entries: dict[str, dict[str, Any]] = {}
     for name, series in times.items():
@@ -79,6 +73,8 @@ def measure(row: Row, machine: Machine, *, rounds: int = 15, most: float = MOST,
         }  # fmt: skip
         if floor:
             entries[name]["share_of_floor"] = round(floor / median, 3)
+        if name in remarks:
+            entries[name]["remark"] = remarks[name]
     line: dict[str, Any] = {"name": row.name, "shape": row.shape, "kind": row.kind, "contestants": entries}
     if row.bound:
         line["bound"] = row.bound
@@ -88,6 +84,27 @@ def measure(row: Row, machine: Machine, *, rounds: int = 15, most: float = MOST,
         line["floor_milliseconds"] = _round(floor)
     line.update(_ratios(entries))
     return line
+
+
+def _compare(row: Row, ready: dict[str, Contestant]) -> dict[str, str]:
+    """Runs each and compares it with the first; returns what is to be remarked of each."""
+    reference: list[np.ndarray] | None = None
+    remarks = {}
+    for name, contestant in ready.items():
+        try:
+            found = contestant.results(contestant.run())
+        except AssertionError as error:
+            raise AssertionError(f"{name}: {error}") from error
+        if row.remark is not None:
+            remarks[name] = row.remark(found)
+        if reference is None:
+            first, reference = name, found
+            continue
+        try:
+            (row.check or same)(found, reference)
+        except AssertionError as error:
+            raise AssertionError(f"{name} and {first} differ: {error}") from error
+    return remarks
 
 
 def _race(ready: dict[str, Contestant], rounds: int, most: float) -> dict[str, list[float]]:

@@ -1,17 +1,16 @@
-"""What the race says: a table, its summary, and pictures."""
+"""What the race says: a table, its summary, and a picture."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from benchmarks.suite.row import DLCORE
 
-__all__ = ["one_line", "peers_versions", "pictures", "slug", "summary", "table"]
+__all__ = ["one_line", "peers_versions", "picture", "slug", "summary", "table"]
 
 PEERS = ("flax", "equinox", "dm-haiku", "keras", "torch")
 
@@ -85,6 +84,7 @@ def table(record: dict[str, Any]) -> str:
     lines += ["", f"Geometric means over {total['rows']} rows: {means or 'none'}.", ""]
     if total["behind"]:
         lines += ["A peer is ahead:", *_behind(record["rows"]), ""]
+    lines += _remarks(record["rows"])
     absent = sorted({f"{who}: {why}" for line in record["rows"] for who, why in line.get("absent", {}).items()})
     if absent:
         lines += ["Not there:", *(f"- {row}" for row in absent), ""]
@@ -101,62 +101,52 @@ def _behind(lines: list[dict[str, Any]]) -> list[str]:
     return [f"- {'; '.join(rows)}{f'. Bound: {reason}' if reason else ''}." for reason, rows in reasons.items()]
 
 
+def _remarks(lines: list[dict[str, Any]]) -> list[str]:
+    """What there is to say of contestants beside their times."""
+    found = []
+    for line in lines:
+        told = [f"{name} {entry['remark']}" for name, entry in line["contestants"].items() if "remark" in entry]
+        found += [f"{line['name'].capitalize()}: {'; '.join(told)}.", ""] if told else []
+    return found
+
+
 def slug(platform: str, device: str) -> str:
     """A name for files: the platform, and the device where it has a name of its own."""
     name = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
     return platform if name in ("", platform) else f"{platform}_{name}"
 
 
-def pictures(record: dict[str, Any], folder: Path, stem: str) -> Iterable[Path]:
-    """The ratios, one point a peer; and each sweep with its fitted line."""
+def picture(record: dict[str, Any], path: Path) -> None:
+    """The ratios, one point a peer; none where there is nothing to compare."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     lines = [line for line in record["rows"] if DLCORE in line["contestants"] and "best_ratio" in line]
-    if lines:
-        figure, axes = pyplot.subplots(figsize=(9, 1.2 + 0.24 * len(lines)), layout="constrained")
-        names = sorted({name for line in lines for name in line["contestants"] if name != DLCORE})
-        colours = dict(zip(names, pyplot.get_cmap("tab10")(range(10)).tolist() * 3, strict=False))
-        for name in names:
-            points = [
-                (line["contestants"][name]["milliseconds"] / line["contestants"][DLCORE]["milliseconds"], place)
-                for place, line in enumerate(lines)
-                if name in line["contestants"]
-            ]
-            marker = "o" if not name.startswith("PyTorch") else "^"
-            times, places = zip(*points, strict=True)
-            axes.scatter(times, places, s=16, marker=marker, color=colours[name], label=name)
-        axes.axvline(1, color="black", linewidth=0.8)
-        axes.set_xscale("log")
-        axes.set_yticks(range(len(lines)), [f"{line['name']}  {line['shape']}" for line in lines], fontsize=6)
-        axes.set_ylim(len(lines) - 0.5, -0.5)
-        axes.set_xlabel("time divided by dlcore's: to the right of 1 a peer is slower")
-        axes.legend(fontsize=6, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
-        axes.grid(axis="x", linewidth=0.3)
-        yield _saved(figure, folder / f"{stem}.png")
-    for sweep in record.get("sweeps", ()):
-        figure, axes = pyplot.subplots(figsize=(5, 3.6), layout="constrained")
-        for name, series in sweep["contestants"].items():
-            axes.plot(sweep["sizes"], series["milliseconds"], marker="o", markersize=3, linewidth=1,
-                      label=f"{name}: time ∝ size^{series['exponent']:.2f}")  # fmt: skip
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        axes.set_xlabel(sweep["over"])
-        axes.set_ylabel("ms, forward and backward")
-        axes.set_title(sweep["name"], fontsize=9)
-        axes.legend(fontsize=7)
-        axes.grid(linewidth=0.3)
-        yield _saved(figure, folder / f"{stem}_{re.sub(r'[^a-z0-9]+', '_', sweep['name'].lower())}.png")
-
-
-def _saved(figure: Any, path: Path) -> Path:
-    from matplotlib import pyplot
-
+    if not lines:
+        return
+    figure, axes = pyplot.subplots(figsize=(9, 1.2 + 0.24 * len(lines)), layout="constrained")
+    names = sorted({name for line in lines for name in line["contestants"] if name != DLCORE})
+    colours = dict(zip(names, pyplot.get_cmap("tab10")(range(10)).tolist() * 3, strict=False))
+    for name in names:
+        points = [
+            (line["contestants"][name]["milliseconds"] / line["contestants"][DLCORE]["milliseconds"], place)
+            for place, line in enumerate(lines)
+            if name in line["contestants"]
+        ]
+        marker = "o" if not name.startswith("PyTorch") else "^"
+        times, places = zip(*points, strict=True)
+        axes.scatter(times, places, s=16, marker=marker, color=colours[name], label=name)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(lines)), [f"{line['name']}  {line['shape']}" for line in lines], fontsize=6)
+    axes.set_ylim(len(lines) - 0.5, -0.5)
+    axes.set_xlabel("time divided by dlcore's: to the right of 1 a peer is slower")
+    axes.legend(fontsize=6, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+    axes.grid(axis="x", linewidth=0.3)
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
-    return path
 
 
 def _ratio(line: dict[str, Any], group: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-__all__ = ["DLCORE", "ONE_RESULT", "Contestant", "Enter", "Floor", "Row", "Unavailable"]
+__all__ = ["DLCORE", "ONE_RESULT", "Arrays", "Contestant", "Enter", "Floor", "Row", "Unavailable"]
 
 DLCORE = "dlcore"
 # What bounds many a row on CPU.
@@ -61,6 +61,7 @@ class Row(NamedTuple):
       check: compares results with the first contestant's and raises AssertionError; None takes `measure.same`.
       kind: "layer", or "whole" for what is end to end.
       bound: what keeps dlcore from being faster, where a peer is; said only then.
+      remark: of a contestant's results, what is to be said beside its time.
     """
 
     name: str
@@ -70,3 +71,4 @@ class Row(NamedTuple):
     check: Callable[[list[np.ndarray], list[np.ndarray]], None] | None = None
     kind: str = "layer"
     bound: str = ""
+    remark: Callable[[list[np.ndarray]], str] | None = None

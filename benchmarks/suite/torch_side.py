@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from benchmarks.suite.jax_side import incoming
+from benchmarks.suite.layout import Order, layout
 from benchmarks.suite.row import Arrays, Contestant, Enter, Unavailable
 
-__all__ = ["compile_for", "device", "layer", "temporary_bytes", "torch", "wait"]
+__all__ = ["compile_for", "compiling", "device", "layer", "temporary_bytes", "torch", "wait"]
 
 
 def torch() -> Any:
@@ -33,6 +34,17 @@ def compile_for(function: Any) -> Any:
     # Rows share their code; beyond eight shapes of one function PyTorch would say so once, and go on uncompiled.
     t._dynamo.config.recompile_limit = 1_000
     return t.compile(function, dynamic=False)
+
+
+@contextmanager
+def compiling(compiled: bool) -> Iterator[None]:
+    """Where torch.compile fails, that contestant cannot take part; a failure of eager PyTorch is a fault of ours."""
+    try:
+        yield
+    except Exception as error:
+        if compiled:
+            raise Unavailable(f"torch.compile: {str(error).splitlines()[0][:120]}") from error
+        raise
 
 
 def device() -> str:
@@ -57,8 +69,8 @@ def layer(
     arrays: Arrays,
     *,
     slopes: int | None = None,
-    turn: Sequence[Sequence[int] | None] | None = None,
-    out: Sequence[int] | None = None,
+    turn: Sequence[Order] | None = None,
+    out: Order = None,
     channels_last: bool = False,
     compiled: bool = False,
 ) -> Enter:
@@ -67,44 +79,33 @@ def layer(
     def enter() -> Contestant:
         t = torch()
         start = time.perf_counter()
-        count = sum(np.issubdtype(a.dtype, np.floating) for a in arrays) if slopes is None else slopes
-        orders = list(turn or [None] * len(arrays))
+        plan = layout(arrays, slopes, turn, out)
 
-        def tensor(array: np.ndarray, order: Any) -> Any:
+        def tensor(array: np.ndarray) -> Any:
             # A copy, since JAX may hold the same memory.
-            view = t.from_numpy(np.array(array if order is None else array.transpose(order), order="C")).to(device())
+            view = t.tensor(array).to(device())
             last = channels_last and view.ndim == 4
             return view.contiguous(memory_format=t.channels_last if last else t.contiguous_format)
 
-        own = [tensor(a, order) for a, order in zip(arrays, orders, strict=True)]
-        for leaf in own[:count]:
+        own = list(map(tensor, plan.own(arrays)))
+        for leaf in own[: plan.slopes]:
             leaf.requires_grad_(True)
         f = compile_for(function) if compiled else function
         with t.no_grad():
-            shape = tuple(function(*own).shape)
-        plain = tuple(np.argsort(out)) if out is not None else tuple(range(len(shape)))
-        canonical = tuple(shape[axis] for axis in plain)
-        dy = tensor(incoming(canonical, arrays[0].dtype), out)
+            dy = tensor(plan.incoming(function(*own).shape, arrays[0].dtype))
 
         def run() -> Any:
             y = f(*own)
-            gradients = t.autograd.grad(y, own[:count], dy)
+            gradients = t.autograd.grad(y, own[: plan.slopes], dy)
             wait()
             return y, gradients
 
         def results(found: Any) -> list[np.ndarray]:
             y, gradients = found
-            back = [tuple(range(a.ndim)) if order is None else tuple(np.argsort(order))
-                    for a, order in zip(arrays, orders, strict=True)]  # fmt: skip
-            return [y.detach().permute(plain).cpu().numpy(),
-                    *(g.permute(b).cpu().numpy() for g, b in zip(gradients, back, strict=False))]  # fmt: skip
+            return plan.results(y.detach().cpu().numpy(), [gradient.cpu().numpy() for gradient in gradients])
 
-        try:
+        with compiling(compiled):
             run()
-        except Exception as error:
-            if compiled:
-                raise Unavailable(f"torch.compile: {str(error).splitlines()[0][:120]}") from error
-            raise
         seconds = time.perf_counter() - start
         memory = None if compiled else temporary_bytes(run, (*own, dy))
         return Contestant(run, results, memory, seconds)
