@@ -80,6 +80,10 @@ def test_ratios_floor_and_who_is_not_there():
     assert line["jax_peer"] == "Slow"
     assert 1.2 < line["torch_ratio"] < 2.4 < line["jax_ratio"] < 3.6
     assert line["memory_ratio"] == 0.5
+    same_memory = measure(
+        Row("sum", "()", {"Peer": contestant(1.0), DLCORE: contestant(1.0)}), Machine(1.0, 1.0), rounds=1
+    )
+    assert same_memory["memory_ratio"] == 1.0
     assert line["floor_milliseconds"] == 5.0
     assert 0.2 < line["contestants"][DLCORE]["share_of_floor"] <= 0.5
     assert line["absent"] == {"Gone": "not installed"}

@@ -159,7 +159,8 @@ def _ratios(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
     told = [entry["temporary_bytes"] for entry in peers.values() if entry["temporary_bytes"] is not None]
     if told and ours["temporary_bytes"] is not None:
         found["least_peer_bytes"] = min(told)
-        found["memory_ratio"] = round(min(told) / max(ours["temporary_bytes"], 1), 3)
+        # Nothing beside nothing is as much.
+        found["memory_ratio"] = round(max(min(told), 1) / max(ours["temporary_bytes"], 1), 3)
     return found
 
 
