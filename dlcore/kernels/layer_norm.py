@@ -22,10 +22,10 @@ from typing import Any
 import jax
 from jax import lax
 
-from dlcore._rows import block_sum, column_sum
+from dlcore._rows import column_sum
 from dlcore._typing import Array
 from dlcore._varying import transposed
-from dlcore.kernels.statistics import standardise, standardised
+from dlcore.kernels.statistics import slope, standardise, standardised
 
 __all__ = ["normalise_last", "plain_normalise_last"]
 
@@ -56,12 +56,9 @@ def _normalise_last_jvp(
     x, scale, offset = primals
     y, (normal, inverse) = _forward(x, scale, offset, epsilon, centre)
     factor = lax.broadcast_in_dim(scale, x.shape, (x.ndim - 1,))
-    count = max(x.shape[-1], 1)
 
     def gradients(dy: Array) -> tuple[Array, Array, Array]:
-        g = dy * factor
-        moved = g - block_sum(g) / count if centre else g
-        dx = inverse * (moved - normal * (block_sum(g * normal) / count))
+        dx = slope(dy * factor, normal, inverse, (x.ndim - 1,), centre)
         return dx, column_sum(dy * normal), column_sum(dy)
 
     return y, transposed(gradients, y, tangents)

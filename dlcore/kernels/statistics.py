@@ -15,7 +15,7 @@ from dlcore._rows import block_sum
 from dlcore._typing import Array, DType
 from dlcore._varying import transposed
 
-__all__ = ["in_unit", "inverse_deviation", "standardise", "standardised", "variance"]
+__all__ = ["in_unit", "inverse_deviation", "slope", "standardise", "standardised", "variance"]
 
 
 # custom_jvp: the derivative of 1/√(σ² + ε) has σ³, which overflows long before σ does, and √ε³, which vanishes long
@@ -31,15 +31,15 @@ def standardise(x: Array, axes: tuple[int, ...], epsilon: float, centre: bool) -
 def _standardise_jvp(
     axes: tuple[int, ...], epsilon: float, centre: bool, primals: tuple[Array], tangents: tuple[Any]
 ) -> tuple[Array, Any]:
-    """dx̂ = (dx − mean(dx) − x̂ · mean(dx · x̂)) / σ; without `centre`, not the second term."""
     normal, inverse = standardised(primals[0], axes, epsilon, centre)
-
-    def slope(dy: Array) -> Array:
-        moved = dy - _mean(dy, axes) if centre else dy
-        return inverse * (moved - normal * _mean(dy * normal, axes))
-
     # It is its own transpose; taken as that, so that reverse mode, which transposes it again, runs it as written.
-    return normal, transposed(slope, normal, tangents[0])
+    return normal, transposed(lambda dy: slope(dy, normal, inverse, axes, centre), normal, tangents[0])
+
+
+def slope(dx: Array, normal: Array, inverse: Array, axes: tuple[int, ...], centre: bool) -> Array:
+    """dx̂ = (dx − mean(dx) − x̂ · mean(dx · x̂)) / σ, of x̂ and 1/σ; without `centre`, not the second term."""
+    moved = dx - _mean(dx, axes) if centre else dx
+    return inverse * (moved - normal * _mean(dx * normal, axes))
 
 
 def standardised(x: Array, axes: tuple[int, ...], epsilon: float, centre: bool) -> tuple[Array, Array]:

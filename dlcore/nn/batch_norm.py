@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -105,7 +106,7 @@ def batch_norm_train(
     name = "nn.batch_norm_train"
     state, values, scale, offset = _check(name, params, state, x, epsilon)
     _checks.fraction(name, "decay", decay)
-    n = values.size // values.shape[-1]
+    n = math.prod(values.shape[:-1])
     if n == 1 and axis_name is None and where is None:
         raise _checks.value_error(
             name, "x", _checks.describe(values), "at least two values for each feature",
@@ -198,4 +199,4 @@ def _mask(name: str, where: ArrayLike, x: Array) -> Array:
     # Without the channel axis, one entry stands for all features.
     chosen = _checks.mask(name, "where", chosen[..., None] if chosen.ndim == x.ndim - 1 else chosen, x)
     width = chosen.shape[-1]
-    return jnp.broadcast_to(chosen, (*x.shape[:-1], width)).reshape(x.size // x.shape[-1], width)
+    return jnp.broadcast_to(chosen, (*x.shape[:-1], width)).reshape(math.prod(x.shape[:-1]), width)

@@ -221,3 +221,11 @@ def test_one_value_that_counts_moves_the_running_mean_and_leaves_the_variance():
     _, new = nn.batch_norm_train(params, state, jnp.array([[3.0], [7.0]]), where=where)
     assert_close(new.mean, [0.3])
     assert_close(new.var, [1.0])
+
+
+@pytest.mark.parametrize("where", [None, np.ones(3, bool)], ids=["all", "masked"])
+def test_no_channel_is_no_error(where):
+    state = nn.BatchNormState(jnp.zeros(0), jnp.ones(0))
+    y, after = nn.batch_norm_train({}, state, jnp.ones((3, 0)), where=where)
+    assert y.shape == (3, 0)
+    assert after.mean.shape == after.var.shape == (0,)

@@ -27,7 +27,7 @@ from dlcore._bits import below, packed_below
 from dlcore._typing import Array, Key
 from dlcore.kernels.layer_norm import normalise_last
 from dlcore.kernels.mosaic.launch import LANES, launch
-from dlcore.kernels.statistics import in_unit, inverse_deviation
+from dlcore.kernels.statistics import in_unit, inverse_deviation, slope
 
 __all__ = ["fits", "plain_residual_norm", "residual_norm"]
 
@@ -161,7 +161,6 @@ def _fused_jvp(
     wide, r = dz.astype(jnp.float32), inverse[:, None]
     normal = (z.astype(jnp.float32) - mean[:, None]) * r
     d_mean = wide.mean(-1) if centre else jnp.zeros_like(mean)
-    along = (wide * normal).mean(-1)
-    moved = r * (wide - d_mean[:, None] - normal * along[:, None])
-    dy = moved * scale[None] + normal * d_scale[None] + d_offset[None]
-    return (z, y, mean, inverse), (dz, dy.astype(y.dtype), d_mean, -along * inverse**2)
+    d_inverse = -(inverse**2) * (wide * normal).mean(-1)
+    dy = slope(wide, normal, r, (1,), centre) * scale[None] + normal * d_scale[None] + d_offset[None]
+    return (z, y, mean, inverse), (dz, dy.astype(y.dtype), d_mean, d_inverse)
