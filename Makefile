@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	$(BIN)/dlcore train $(ARGS)
 
 test: lint types $(VENV)/.compared
-	$(BIN)/pytest -n $(JOBS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 # ONNX' own test cases, PyTorch and Keras against dlcore, with a table of what was compared. `make test` runs them too.
 conformance: $(VENV)/.compared

@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen = [sweep._replace(sizes=sweep.sizes[:2]) for sweep in firsts]
     start = time.perf_counter()
     try:
-        found = [run(sweep, rounds=3 if options.quick else 9) for sweep in chosen]
+        found = [run(sweep, rounds=1 if options.quick else 9) for sweep in chosen]
     except WrongValueError as error:
         sys.exit(f"Wrong value: {error}")
     device = str(jax.devices()[0].device_kind)

@@ -28,8 +28,10 @@ jax.config.update("jax_default_matmul_precision", "float32")
 EXPECTED_SKIPS: dict[str, str] = {}
 
 
-# Of the tests marked slow, one in so many runs by default; `--all` runs them all.
-SLOW_SAMPLE = 10
+# Of the tests marked slow, one in so many runs by default, or as `slow(one_in=…)` says; `--all` runs them all.
+SLOW_SAMPLE = 20
+# What begins first, since it takes minutes, and at the end nothing is left to run beside it.
+LONGEST = "test_the_quick_suite_agrees_in_all_values"
 LEFT_OUT = pytest.StashKey[int]()
 # Beyond so many bytes a process forgets what it has compiled: a quarter of the machine's, since two run at once. Little
 # of it comes back, so that near the limit every test compiles anew.
@@ -41,7 +43,7 @@ DISK = 2 * 2**30
 def pytest_addoption(parser):
     parser.addoption("--seed", type=int, default=0, help="the base of every test's own seed, and of the slow sample")
     parser.addoption("--examples", type=int, default=2, help="how many cases a property draws for each test")
-    parser.addoption("--all", action="store_true", help=f"every slow test, not one in {SLOW_SAMPLE}")
+    parser.addoption("--all", action="store_true", help="every slow test, not a sample")
 
 
 def pytest_configure(config):
@@ -78,9 +80,14 @@ def share_compiled_code(config):
 def pytest_report_header(config):
     return (
         f"dlcore: base seed {config.getoption('--seed')} (--seed), {config.getoption('--examples')} examples for each "
-        f"property (--examples), {'all' if config.getoption('--all') else f'one in {SLOW_SAMPLE}'} of the slow tests "
+        f"property (--examples), {'all' if config.getoption('--all') else 'a sample'} of the slow tests "
         f"(--all), jax {jax.__version__}"
     )
+
+
+def one_in(item):
+    """One in how many like this test runs; of several marks the rarest counts."""
+    return max((mark.kwargs.get("one_in", SLOW_SAMPLE) for mark in item.iter_markers("slow")), default=1)
 
 
 def own_seed(config, nodeid):
@@ -90,11 +97,10 @@ def own_seed(config, nodeid):
 
 def pytest_collection_modifyitems(config, items):
     """Leaves out all but a sample of the slow tests, unless they were asked for: one by one, or all."""
+    items.sort(key=lambda item: item.name != LONGEST)
     if config.getoption("--all") or any("::" in arg for arg in config.args):
         return
-    out = [
-        item for item in items if item.get_closest_marker("slow") and own_seed(config, item.nodeid) % SLOW_SAMPLE != 0
-    ]
+    out = [item for item in items if own_seed(config, item.nodeid) % one_in(item) != 0]
     config.stash[LEFT_OUT] = len(out)
     if hasattr(config, "workeroutput"):
         config.workeroutput["slow_left_out"] = len(out)

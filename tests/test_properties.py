@@ -38,6 +38,7 @@ def test_every_entry_says_how_to_draw_another_case():
     assert [entry.name for entry in ENTRIES if entry.draw is None] == []
 
 
+@pytest.mark.slow(one_in=3)
 @every(DRAWN)
 @given(data=st.data())
 def test_compiled_eager_mapped_and_looped_over_give_one_result_and_one_gradient(entry, data):

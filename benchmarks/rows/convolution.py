@@ -41,7 +41,7 @@ DENSE = (
 
 
 def rows(size: str) -> list[Row]:
-    return [*(case(*each) for each in SHAPES[size]), *(_transposed(*each) for each in TRANSPOSED[size])]
+    return [*(case(*each) for each in SHAPES[size]), *(transposed_case(*each) for each in TRANSPOSED[size])]
 
 
 def case(shape: tuple[int, ...], k: int, features: int, groups: int, stride: int) -> Row:
@@ -114,7 +114,7 @@ def case(shape: tuple[int, ...], k: int, features: int, groups: int, stride: int
     )  # fmt: skip
 
 
-def _transposed(shape: tuple[int, ...], k: int, features: int, stride: int) -> Row:
+def transposed_case(shape: tuple[int, ...], k: int, features: int, stride: int) -> Row:
     n, channels = len(shape) - 2, shape[-1]
     window = (k,) * n
     x = draw(*shape)

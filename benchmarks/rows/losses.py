@@ -20,7 +20,7 @@ ELEMENTS = {"full": (1024, 1024), "quick": (5, 9)}
 def rows(size: str) -> list[Row]:
     return [
         *(logits_case(*shape) for shape in LOGITS[size]), *(head_case(*shape) for shape in HEADS[size]),
-        _binary(ELEMENTS[size]), _huber(ELEMENTS[size]),
+        binary_case(ELEMENTS[size]), huber_case(ELEMENTS[size]),
     ]  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def head_case(examples: int, features: int, classes: int) -> Row:
     )
 
 
-def _binary(shape: tuple[int, ...]) -> Row:
+def binary_case(shape: tuple[int, ...]) -> Row:
     def torch(t: Any) -> Any:
         return lambda z, y: t.nn.functional.binary_cross_entropy_with_logits(z, y, reduction="none")
 
@@ -85,7 +85,7 @@ def _binary(shape: tuple[int, ...]) -> Row:
                 passes=6)  # fmt: skip
 
 
-def _huber(shape: tuple[int, ...]) -> Row:
+def huber_case(shape: tuple[int, ...]) -> Row:
     def torch(t: Any) -> Any:
         return lambda y, target: t.nn.functional.huber_loss(y, target, reduction="none")
 

@@ -20,12 +20,12 @@ FUSED = {"full": [(4096, 768), (2048, 4096)], "quick": [(32, 128)]}
 
 def rows(size: str) -> list[Row]:
     return [
-        *map(_batch_norm, BATCH[size]), *map(layer_norm_case, LAYER[size]), *map(_rms_norm, LAYER[size]),
-        *map(_group_norm, GROUP[size]), *fused_norms(FUSED[size]),
+        *map(batch_norm_case, BATCH[size]), *map(layer_norm_case, LAYER[size]), *map(rms_norm_case, LAYER[size]),
+        *map(group_norm_case, GROUP[size]), *fused_norms(FUSED[size]),
     ]  # fmt: skip
 
 
-def _batch_norm(shape: tuple[int, ...]) -> Row:
+def batch_norm_case(shape: tuple[int, ...]) -> Row:
     channels, n = shape[-1], len(shape) - 2
     x, scale, offset = 3 * draw(*shape) + 1, draw(channels, seed=1), draw(channels, seed=2)
     first = FIRST[n] if n else (0, 1)
@@ -152,7 +152,7 @@ def layer_norm_case(shape: tuple[int, ...]) -> Row:
     )  # fmt: skip
 
 
-def _rms_norm(shape: tuple[int, ...]) -> Row:
+def rms_norm_case(shape: tuple[int, ...]) -> Row:
     channels = shape[-1]
     arrays = (3 * draw(*shape) + 1, draw(channels, seed=1))
 
@@ -191,7 +191,7 @@ def _rms_norm(shape: tuple[int, ...]) -> Row:
     )  # fmt: skip
 
 
-def _group_norm(shape: tuple[int, ...]) -> Row:
+def group_norm_case(shape: tuple[int, ...]) -> Row:
     channels = shape[-1]
     x, scale, offset = 3 * draw(*shape) + 1, draw(channels, seed=1), draw(channels, seed=2)
     arrays = (x, scale, offset)

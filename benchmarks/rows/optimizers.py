@@ -23,12 +23,12 @@ WARM = 2
 
 
 def rows(size: str) -> list[Row]:
-    return [_row(40, 128, "80 leaves") if size == "full" else _row(3, 16, "6 leaves")] + (
-        [_row(8, 1024, "16 large leaves")] if size == "full" else []
+    return [case(40, 128, "80 leaves") if size == "full" else case(3, 16, "6 leaves")] + (
+        [case(8, 1024, "16 large leaves")] if size == "full" else []
     )
 
 
-def _row(layers: int, width: int, title: str) -> Row:
+def case(layers: int, width: int, title: str) -> Row:
     random = np.random.default_rng(0)
 
     def leaves(scale: float) -> list[np.ndarray]:

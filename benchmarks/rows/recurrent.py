@@ -21,7 +21,7 @@ SMALL = (
 
 
 def rows(size: str) -> list[Row]:
-    return [make(*shape) for make in (gru_case, _lstm) for shape in SHAPES[size]]
+    return [make(*shape) for make in (gru_case, lstm_case) for shape in SHAPES[size]]
 
 
 def _arrays(b: int, t: int, d: int, f: int, gates: int) -> tuple[Any, ...]:
@@ -113,7 +113,7 @@ def gru_case(b: int, t: int, d: int, f: int) -> Row:
     )  # fmt: skip
 
 
-def _lstm(b: int, t: int, d: int, f: int) -> Row:
+def lstm_case(b: int, t: int, d: int, f: int) -> Row:
     # The gates are input, forget, cell, output.
     arrays = _arrays(b, t, d, f, 4)
     gates = "ifgo"

@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # After the platform is chosen, since it is read at the first import.
     import jax
 
+    from benchmarks.rows.drawn import drawn
     from benchmarks.suite import report
     from benchmarks.suite.machine import measure_machine
     from benchmarks.suite.measure import WrongValueError, measure
@@ -53,11 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wrong: list[str] = []
     stopped = False
     try:
-        for name, row in _rows(size, chosen):
+        rows = drawn(options.drawn, options.seed, chosen) if options.drawn else _rows(size, chosen)
+        for name, row in rows:
             if options.no_compile or options.quick:
                 row = row._replace(enter={k: v for k, v in row.enter.items() if "PyTorch compiled" not in k})
             try:
-                line = measure(row, machine, rounds=3 if options.quick else options.rounds, only=peers)
+                line = measure(row, machine, rounds=1 if options.quick else options.rounds, only=peers)
             except WrongValueError as error:
                 wrong.append(str(error))
                 print(f"WRONG VALUE: {error}", file=sys.stderr, flush=True)
@@ -82,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     print(f"{len(lines)} rows agree, {len(wrong)} do not." if options.quick else report.table(record))
     folder = Path(options.out) if options.out else None
-    if folder is None and not (options.quick or chosen or peers or stopped):
+    if folder is None and not (options.quick or options.drawn or chosen or peers or stopped):
         folder = RESULTS
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -106,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dlcore bench", description=DESCRIPTION)
     parser.add_argument("--quick", action="store_true", help="tiny shapes: are all values right? Times mean nothing.")
     parser.add_argument("--only", default="", help="words, by commas: rows or files of rows whose name has one of them")
+    parser.add_argument("--drawn", type=int, default=0, metavar="N", help="N shapes of each layer, drawn from --seed")
+    parser.add_argument("--seed", type=int, default=0, help="for --drawn")
     parser.add_argument("--peers", default="", help="names, by commas: only these beside dlcore")
     parser.add_argument("--device", choices=("cpu", "gpu", "tpu"), help="where to compute; JAX' choice by default")
     parser.add_argument("--rounds", type=int, default=15, help="measurements of each contestant")

@@ -109,8 +109,9 @@ def _compare(row: Row, ready: dict[str, Contestant]) -> dict[str, str]:
 
 def _race(ready: dict[str, Contestant], rounds: int, most: float) -> dict[str, list[float]]:
     """Milliseconds a call, in turns whose order is drawn anew: who ran before decides what is in the cache."""
-    repeats, warm = {}, {}
-    for name, contestant in ready.items():
+    repeats, warm = dict.fromkeys(ready, 1), dict.fromkeys(ready, False)
+    # Of one round nobody wants the time: whether all agree is known already.
+    for name, contestant in ready.items() if rounds > 1 else ():
         contestant.run()
         warm[name] = _seconds(contestant.run) < LONG
         for _ in range(WARM if warm[name] else 0):
