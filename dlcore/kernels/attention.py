@@ -15,7 +15,8 @@ To keep forward mode and Hessians, the rule is a `custom_jvp` for one block, who
 pass that is wanted. `jax.checkpoint` around each body of a loop saves y and two numbers for each query, of which the
 gradient computes the weights of a block, and none of the weights.
 
-Below 128 queries or 256 keys the plain form is as fast. On other platforms all heads are computed at once, block by
+Below 128 queries or 256 keys the plain form is as fast, unless there are so many heads that their scores leave the
+cache. On other platforms all heads are computed at once, block by
 block; that has not been measured on a GPU.
 
 Measured by `python -m benchmarks --only attention`, forward and backward on two cores that nobody else uses: 2 to 4
@@ -47,6 +48,8 @@ SCORES, NARROWEST, WIDEST = 2**19, 64, 512
 TOGETHER = 5 * 2**17
 # More bands skip more of what nobody sees, and take longer to compile.
 BANDS = 4
+# So many scores are as well computed a few heads at a time, however short the sequences.
+MANY = 2**21
 SAVED = "dlcore.kernels.attention"
 
 
@@ -62,8 +65,11 @@ def plain_attention(q: Array, k: Array, v: Array, causal: bool) -> Array:
 
 
 def worthwhile(q: Array, k: Array, v: Array) -> bool:
-    """Whether sequences are long enough for `attention`."""
-    return q.shape[-3] >= 128 and k.shape[-3] >= 256 and q.size > 0 and v.size > 0
+    """Whether sequences are long enough for `attention`, or many and not quite short."""
+    t, s = q.shape[-3], k.shape[-3]
+    if not (q.size and v.size):
+        return False
+    return (t >= 128 and s >= 256) or (min(t, s) >= 64 and q.size // q.shape[-1] * s >= MANY)
 
 
 def attention(q: Array, k: Array, v: Array, causal: bool, block: int | None = None) -> Array:

@@ -199,3 +199,18 @@ def test_scores_of_a_long_sequence_are_never_there_at_once(rng):
     memory = both(partial(nn.dot_product_attention, causal=True)).lower(*data).compile().memory_analysis()
     assert memory is not None, "this backend does not tell its memory"
     assert memory.temp_size_in_bytes < 4 * t * t
+
+
+def test_many_short_sequences_take_it_and_few_do_not(rng):
+    def heads(batch, t):
+        return [jax.ShapeDtypeStruct((batch, t, 8, 4), jnp.float32)] * 3
+
+    assert worthwhile(*heads(64, 80))
+    assert not worthwhile(*heads(16, 80))
+    assert not worthwhile(*heads(640, 32))
+    q, k, v, dy = draw(rng, ((512,), 66, 2, 2, 65, 1, 1))
+    assert worthwhile(q, k, v)
+    found, pull = jax.vjp(partial(nn.dot_product_attention, scale=1.0, causal=True), q, k, v)
+    expected, plain = jax.vjp(partial(plain_attention, causal=True), q, k, v)
+    for actual, wanted in zip((found, *pull(dy)), (expected, *plain(dy)), strict=True):
+        assert_close(actual, wanted, length=66)
