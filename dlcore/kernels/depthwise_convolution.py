@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from dlcore._precision import compute_dtype
+from dlcore._rows import blocks
 from dlcore._typing import Array
 from dlcore._windows import WindowAxis
 from dlcore.backprop import _taps
@@ -32,8 +33,6 @@ __all__ = ["depthwise", "depthwise_input_gradient", "depthwise_kernel_gradient",
 
 # Up to so many taps are written out, and so many outputs a channel.
 TAPS, OUTPUTS = 64, 4
-# So many stacks of examples are added as wholes at most, a power of two; and so many numbers are left, if there are.
-STACKS, LEFT = 8, 2**15
 
 
 def is_depthwise(kernel: Array, groups: int) -> bool:
@@ -102,12 +101,7 @@ def depthwise_kernel_gradient(x: Array, dy: Array, axes: tuple[WindowAxis, ...])
 
 def _sum_of_products(a: Array, b: Array) -> Array:
     """Σ a · b over all axes but the last."""
-    stacks = STACKS
-    while stacks > 1 and a.size < stacks * LEFT:
-        stacks //= 2
-    if stacks == 1:
-        # Too little for that in any case: then as few as possible.
-        stacks = STACKS
+    stacks = blocks(a.size)
     # Few examples are taken row by row.
     lead = a.shape[0] if a.shape[0] >= stacks or a.ndim == 2 else a.shape[0] * a.shape[1]
     a, b = (part.reshape(lead, -1, part.shape[-1]) for part in (a, b))
