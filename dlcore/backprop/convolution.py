@@ -148,21 +148,33 @@ def kernel_gradient(x: Array, dy: Array, axes: Sequence[WindowAxis]) -> Array:
     """dW[j, c, f] = Σ_{b, p} x[b, p · stride + j · dilation − low, c] · dy[b, p, f], in canonical order.
 
     A convolution of x, channels taken as its batch, with dy as a kernel: strides and dilation change places. For a
-    window of one place it is a matrix product, 1.4 to 6 times as fast on CPU.
+    window of one place it is a matrix product, 1.4 to 6 times as fast on CPU. Of half as many features as channels or
+    fewer it is, turned round, a convolution of dy with x as a kernel: a product with as many columns as there are
+    channels, 1.1 to 7 times as fast.
     """
     n = len(axes)
+    places = range(1, n + 1)
     if all(w.size == 1 for w in axes):
         seen = _taps.read(_taps.pad(x, axes, 0), axes, (0,) * n)
         product = lax.dot_general(seen.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1]), (((0,), (0,)), ((), ())))
         return product.reshape((1,) * n + product.shape)
+    if 2 * dy.shape[-1] <= x.shape[-1] and all(w.stride == 1 and max(w.low, w.high) < w.extent for w in axes):
+        turned = canonical_convolution(
+            dy.transpose(n + 1, *places, 0),
+            x.transpose(*places, 0, n + 1),
+            strides=[w.dilation for w in axes],
+            padding=[(w.extent - 1 - w.low, w.extent - 1 - w.high) for w in axes],
+            kernel_dilation=[1] * n,
+        )
+        return lax.rev(turned.transpose(*places, n + 1, 0), tuple(range(n)))
     result = canonical_convolution(
-        x.transpose(n + 1, *range(1, n + 1), 0),
-        dy.transpose(*range(1, n + 1), 0, n + 1),
+        x.transpose(n + 1, *places, 0),
+        dy.transpose(*places, 0, n + 1),
         strides=[w.dilation for w in axes],
         padding=[(w.low, w.used - w.inputs - w.low) for w in axes],
         kernel_dilation=[w.stride for w in axes],
     )
-    return result.transpose(*range(1, n + 1), 0, n + 1)
+    return result.transpose(*places, 0, n + 1)
 
 
 def input_gradient(kernel: Array, dy: Array, axes: Sequence[WindowAxis]) -> Array:

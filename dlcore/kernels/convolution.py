@@ -31,6 +31,7 @@ from dlcore._typing import Array
 from dlcore._varying import transposed
 from dlcore._windows import WindowAxis
 from dlcore.backprop.convolution import canonical_convolution, input_gradient, kernel_gradient
+from dlcore.kernels.few_features import are_few, few_features, few_features_back
 
 __all__ = ["convolve_dense", "plain_convolve"]
 
@@ -51,7 +52,10 @@ def plain_convolve(x: Array, kernel: Array, axes: Sequence[WindowAxis], groups: 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def convolve_dense(x: Array, kernel: Array, axes: tuple[WindowAxis, ...]) -> Array:
     """`plain_convolve` of one group, with fast gradients in loops."""
-    return plain_convolve(x, kernel, axes)
+    plain = partial(plain_convolve, axes=axes)
+    if are_few(kernel.shape[-2], kernel.shape[-1], axes) and all(w.stride == 1 for w in axes):
+        return lax.platform_dependent(x, kernel, cpu=partial(few_features, axes=axes), default=plain)
+    return plain(x, kernel)
 
 
 def _convolve_jvp(
@@ -62,7 +66,8 @@ def _convolve_jvp(
     y = convolve_dense(x, kernel, axes)
 
     def input_term(kernel: Array, dx: Array) -> Array:
-        return transposed(lambda dy: input_gradient(kernel, dy, axes), y, dx)
+        back = few_features_back if are_few(y.shape[-1], dx.shape[-1], axes) else input_gradient
+        return transposed(lambda dy: back(kernel, dy, axes), y, dx)
 
     def kernel_term(x: Array, dkernel: Array) -> Array:
         return transposed(lambda dy: kernel_gradient(x, dy, axes), y, dkernel)

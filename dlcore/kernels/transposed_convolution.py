@@ -25,6 +25,7 @@ from dlcore._varying import transposed
 from dlcore._windows import WindowAxis
 from dlcore.backprop.convolution import canonical_convolution, input_gradient, kernel_gradient
 from dlcore.kernels.convolution import plain_convolve
+from dlcore.kernels.few_features import are_few, few_features_back
 
 __all__ = ["exchange", "plain_transposed_convolve", "transposed_convolve"]
 
@@ -65,7 +66,10 @@ def transposed_convolve(x: Array, kernel: Array, axes: tuple[WindowAxis, ...], g
 # custom_jvp: see the top of the file. It saves x and the kernel, in their own dtype.
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _transposed_convolve(x: Array, kernel: Array, axes: tuple[WindowAxis, ...]) -> Array:
-    return input_gradient(kernel, x, axes)
+    plain = partial(input_gradient, axes=axes)
+    if are_few(x.shape[-1], kernel.shape[-2], axes):
+        return lax.platform_dependent(kernel, x, cpu=partial(few_features_back, axes=axes), default=plain)
+    return plain(kernel, x)
 
 
 def _transposed_convolve_jvp(
