@@ -31,6 +31,7 @@ from dlcore._typing import Array
 from dlcore._varying import transposed
 from dlcore._windows import WindowAxis
 from dlcore.backprop.convolution import canonical_convolution, input_gradient, kernel_gradient
+from dlcore.kernels.apart_windows import are_apart, convolve_apart
 from dlcore.kernels.few_features import are_few, few_features, few_features_back
 
 __all__ = ["convolve_dense", "plain_convolve"]
@@ -48,10 +49,14 @@ def plain_convolve(x: Array, kernel: Array, axes: Sequence[WindowAxis], groups: 
     )
 
 
-# custom_jvp: see the top of the file. It saves x and the kernel, in their own dtype.
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
 def convolve_dense(x: Array, kernel: Array, axes: tuple[WindowAxis, ...]) -> Array:
     """`plain_convolve` of one group, with fast gradients in loops."""
+    return convolve_apart(x, kernel, axes) if are_apart(axes) else _convolve(x, kernel, axes)
+
+
+# custom_jvp: see the top of the file. It saves x and the kernel, in their own dtype.
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _convolve(x: Array, kernel: Array, axes: tuple[WindowAxis, ...]) -> Array:
     plain = partial(plain_convolve, axes=axes)
     if are_few(kernel.shape[-2], kernel.shape[-1], axes) and all(w.stride == 1 for w in axes):
         return lax.platform_dependent(x, kernel, cpu=partial(few_features, axes=axes), default=plain)
@@ -63,7 +68,7 @@ def _convolve_jvp(
 ) -> tuple[Array, Any]:
     x, kernel = primals
     dx, dkernel = tangents
-    y = convolve_dense(x, kernel, axes)
+    y = _convolve(x, kernel, axes)
 
     def input_term(kernel: Array, dx: Array) -> Array:
         back = few_features_back if are_few(y.shape[-1], dx.shape[-1], axes) else input_gradient
@@ -83,4 +88,4 @@ def _convolve_jvp(
     return y, sum(terms[1:], terms[0]) if terms else jnp.zeros_like(y)
 
 
-convolve_dense.defjvp(_convolve_jvp, symbolic_zeros=True)
+_convolve.defjvp(_convolve_jvp, symbolic_zeros=True)

@@ -24,6 +24,7 @@ from dlcore._typing import Array
 from dlcore._varying import transposed
 from dlcore._windows import WindowAxis
 from dlcore.backprop.convolution import canonical_convolution, input_gradient, kernel_gradient
+from dlcore.kernels.apart_windows import are_apart, convolve_apart_back
 from dlcore.kernels.convolution import plain_convolve
 from dlcore.kernels.few_features import are_few, few_features_back
 
@@ -60,7 +61,9 @@ def plain_transposed_convolve(x: Array, kernel: Array, axes: Sequence[WindowAxis
 
 def transposed_convolve(x: Array, kernel: Array, axes: tuple[WindowAxis, ...], groups: int = 1) -> Array:
     """`plain_transposed_convolve`, with fast gradients in loops; the grouped one is the plain one."""
-    return plain_transposed_convolve(x, kernel, axes, groups) if groups > 1 else _transposed_convolve(x, kernel, axes)
+    if groups > 1:
+        return plain_transposed_convolve(x, kernel, axes, groups)
+    return convolve_apart_back(kernel, x, axes) if are_apart(axes) else _transposed_convolve(x, kernel, axes)
 
 
 # custom_jvp: see the top of the file. It saves x and the kernel, in their own dtype.
