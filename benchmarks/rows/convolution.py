@@ -15,6 +15,8 @@ from dlcore import nn
 SHAPES = {
     "full": (
         ((32, 28, 28, 32), 3, 64, 1, 1),
+        ((16, 28, 28, 64), 3, 3, 1, 1),
+        ((8, 112, 112, 3), 16, 128, 1, 16),
         ((32, 28, 28, 32), 3, 32, 4, 1),
         ((16, 14, 14, 128), 3, 128, 32, 1),
         ((16, 28, 28, 48), 3, 96, 3, 2),
@@ -26,7 +28,12 @@ SHAPES = {
 }
 # x, window, features, stride
 TRANSPOSED = {
-    "full": (((32, 14, 14, 64), 4, 32, 2), ((16, 250, 64), 8, 32, 4), ((16, 28, 28, 24), 3, 24, 2)),
+    "full": (
+        ((32, 14, 14, 64), 4, 32, 2),
+        ((16, 250, 64), 8, 32, 4),
+        ((16, 28, 28, 24), 3, 24, 2),
+        ((16, 28, 28, 64), 2, 32, 2),
+    ),
     "quick": (((2, 5, 4, 6), 4, 4, 2), ((2, 9, 5), 3, 4, 2)),
 }
 # Kernels from (*window, in, out) to (out, in, *window).
@@ -46,7 +53,8 @@ def rows(size: str) -> list[Row]:
 
 def case(shape: tuple[int, ...], k: int, features: int, groups: int, stride: int) -> Row:
     n, channels = len(shape) - 2, shape[-1]
-    window, half = (k,) * n, k // 2
+    # Patches need no margin.
+    window, half = (k,) * n, k // 2 if stride < k else 0
     x = draw(*shape)
     kernel = draw(*window, channels // groups, features, seed=1) / np.float32(k**n)
     margin = ((half, half),) * n
