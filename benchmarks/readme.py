@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.suite.report import table
+from benchmarks.suite.report import mean, table
 from benchmarks.suite.row import DLCORE
 from benchmarks.timing import RESULTS
 from dlcore.data import load
@@ -84,6 +84,36 @@ def suite() -> str:
     # Without the line on who was not there, which JSON has.
     text = table(record).split("Not there:")[0]
     return f"{text.strip()}\n\nMeasured on {on['cores']} CPU cores, float32, with {versions}."
+
+
+def drawn() -> str:
+    """The race at shapes that were drawn, a line for each kind of layer."""
+    if not (RESULTS / "drawn_cpu.json").exists():
+        return "Not measured yet."
+    record = stored("drawn_cpu")
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for row in record["rows"]:
+        kinds.setdefault(row["file"], []).append(row)
+    lines = [
+        "| layer | the best JAX peer | least of all shapes | PyTorch | least of all shapes |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+
+    def cells(rows: list[dict[str, Any]], group: str) -> str:
+        ratios = [(row[f"{group}_ratio"], row["shape"]) for row in rows if f"{group}_ratio" in row]
+        if not ratios:
+            return "– | –"
+        least, shape = min(ratios)
+        return f"{mean([ratio for ratio, _ in ratios]):.2f} × | {least:.2f} × at {shape}"
+
+    lines += [f"| {kind} | {cells(rows, 'jax')} | {cells(rows, 'torch')} |" for kind, rows in kinds.items()]
+    found = record["summary"]
+    lines += [
+        "",
+        f"{record['drawn']} shapes a layer, seed {record['seed']}. Geometric means over {found['rows']} rows: "
+        f"{found['geometric_mean_jax']} × the best JAX peer, {found['geometric_mean_torch']} × PyTorch in eager mode.",
+    ]
+    return "\n".join(lines)
 
 
 def sweeps() -> str:
@@ -201,8 +231,8 @@ def heads() -> str:
 
 
 PARTS = {
-    "demo": demo, "gradcheck": gradcheck, "heads": heads, "kernels": kernels, "suite": suite, "sweeps": sweeps,
-    "wavenet": wavenet,
+    "demo": demo, "drawn": drawn, "gradcheck": gradcheck, "heads": heads, "kernels": kernels, "suite": suite,
+    "sweeps": sweeps, "wavenet": wavenet,
 }  # fmt: skip
 
 

@@ -78,17 +78,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "allocator_settled": settled,
         "bytes_per_second": float(f"{machine.bytes_per_second:.4g}"),
         "flops_per_second": float(f"{machine.flops_per_second:.4g}"),
+        **({"drawn": options.drawn, "seed": options.seed} if options.drawn else {}),
         "seconds": round(time.perf_counter() - start),
         "summary": report.summary(lines),
         "rows": lines,
     }
     print(f"{len(lines)} rows agree, {len(wrong)} do not." if options.quick else report.table(record))
     folder = Path(options.out) if options.out else None
-    if folder is None and not (options.quick or options.drawn or chosen or peers or stopped):
+    if folder is None and not (options.quick or chosen or peers or stopped):
         folder = RESULTS
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        stem = f"suite_{report.slug(jax.default_backend(), device)}"
+        stem = f"{'drawn' if options.drawn else 'suite'}_{report.slug(jax.default_backend(), device)}"
         (folder / f"{stem}.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
         report.picture(record, folder / f"{stem}.png")
     if stopped:

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.suite.row import DLCORE
 
-__all__ = ["one_line", "peers_versions", "picture", "slug", "summary", "table"]
+__all__ = ["mean", "one_line", "peers_versions", "picture", "slug", "summary", "table"]
 
 PEERS = ("flax", "equinox", "dm-haiku", "keras", "torch")
 
@@ -32,13 +32,18 @@ def peers_versions() -> dict[str, str]:
     return found
 
 
+def mean(ratios: list[float]) -> float:
+    """The geometric one, as fits ratios: what is twice as fast and what is half as fast come to 1."""
+    return math.exp(sum(map(math.log, ratios)) / len(ratios))
+
+
 def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
     """Geometric means over rows, and the rows where a peer is ahead."""
     found: dict[str, Any] = {"rows": len(lines)}
     for group in ("best", "jax", "torch"):
         ratios = [line[f"{group}_ratio"] for line in lines if f"{group}_ratio" in line]
         if ratios:
-            found[f"geometric_mean_{group}"] = round(math.exp(sum(map(math.log, ratios)) / len(ratios)), 2)
+            found[f"geometric_mean_{group}"] = round(mean(ratios), 2)
     found["behind"] = [
         f"{line['name']} {line['shape']}: {line['best_ratio']} × {line['best_peer']}"
         for line in lines
