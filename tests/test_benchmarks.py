@@ -51,6 +51,9 @@ def test_the_quick_suite_agrees_in_all_values(tmp_path):
         assert len(row["contestants"]) >= 2, row["name"]
         assert {f"{who}: {why}" for who, why in row.get("absent", {}).items()} <= ABSENT
         assert row["best_ratio"] > 0
+    # By turns, but all of them.
+    learners = {name for row in record["rows"] if row["file"] == "training" for name in row["contestants"]}
+    assert {"Flax", "Flax, scanned", "Flax NNX", "Equinox", "Haiku", "Keras", "PyTorch"} <= learners
     assert (tmp_path / "suite_cpu.png").stat().st_size > 10_000
     assert record["summary"]["rows"] == len(record["rows"])
     assert record["measured_with"]["flax"] != "not installed"

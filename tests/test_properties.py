@@ -38,7 +38,7 @@ def test_every_entry_says_how_to_draw_another_case():
     assert [entry.name for entry in ENTRIES if entry.draw is None] == []
 
 
-@pytest.mark.slow(one_in=3)
+@pytest.mark.slow(one_in=4)
 @every(DRAWN)
 @given(data=st.data())
 def test_compiled_eager_mapped_and_looped_over_give_one_result_and_one_gradient(entry, data):
@@ -53,6 +53,7 @@ def test_every_dtype_is_kept_and_near_float64_in_values_and_gradients(entry, dat
     properties.precisions_agree(*drawn(data, entry))
 
 
+@pytest.mark.slow(one_in=2)
 @every(SMOOTH)
 @given(data=st.data())
 def test_the_gradient_is_proven_in_reverse_and_forward_mode(entry, data):

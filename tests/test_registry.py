@@ -48,6 +48,7 @@ def test_every_public_function_is_enrolled():
         assert all((ROOT / file).exists() for file in files), f"{name} is said to be tested in {files}"
 
 
+@pytest.mark.slow(one_in=2)
 @every([entry for entry in ENTRIES if entry.smooth])
 def test_hessian_vector_products_exist_and_are_finite(entry, rng, x64):
     args = entry.make(rng, jnp.float64)
@@ -96,6 +97,7 @@ def test_values_and_gradients_inside_a_scan_and_on_several_devices(entry, over, 
             assert_close(copy, single, length=64)
 
 
+@pytest.mark.slow(one_in=2)
 @every()
 def test_a_second_call_does_not_compile_again(entry, seed):
     traces = []
@@ -112,6 +114,7 @@ def test_a_second_call_does_not_compile_again(entry, seed):
     assert len(traces) == 1
 
 
+@pytest.mark.slow(one_in=2)
 @every()
 def test_no_tracer_leaks(entry, rng):
     args = entry.make(rng, jnp.float32)
@@ -119,6 +122,7 @@ def test_no_tracer_leaks(entry, rng):
         jax.jit(call(entry), static_argnums=static(args))(*args)
 
 
+@pytest.mark.slow(one_in=2)
 @every()
 def test_shapes_are_known_without_computing(entry, rng):
     args = entry.make(rng, jnp.float32)

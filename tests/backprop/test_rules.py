@@ -81,6 +81,7 @@ def test_value_and_gradients_are_those_of_the_plain_equation_and_of_dlcores_func
             compare(found["rule"], found["dlcore"], 1e-12)
 
 
+@pytest.mark.slow(one_in=2)
 @first
 def test_as_custom_vjp_in_single_and_half_precision_it_is_near_float64_and_keeps_the_dtype(case, rng, x64):
     drawn = case.make(rng)
@@ -110,6 +111,7 @@ def test_as_custom_vjp_in_single_and_half_precision_it_is_near_float64_and_keeps
             assert_close(a, e, length=case.length if dtype == "float32" else 1, scale=size)
 
 
+@pytest.mark.slow(one_in=2)
 @first
 def test_vmap_is_a_scan_and_residuals_may_leave_it(case, rng):
     lanes = [as_arrays(case.make(rng), jnp.float32) for _ in range(3)]

@@ -158,6 +158,7 @@ def test_every_planted_error_is_found(kind, request):
     assert len(found["wrong"]) == len(cases), {verdict: found[verdict] for verdict in ("pass", "inconclusive")}
 
 
+@pytest.mark.slow(one_in=2)
 @pytest.mark.parametrize("kind", kinds())
 def test_no_right_function_is_called_wrong(kind, request):
     cases = sample([each for each in correct() if each.kind == kind], request.config)

@@ -98,6 +98,7 @@ def test_a_gradient_of_a_gradient_by_reverse_mode_alone_inside_a_scan(rng):
     compare(second, second_plain, scale=100)
 
 
+@pytest.mark.slow(one_in=2)
 @pytest.mark.parametrize("over", [(0, 0, 0), (0, None, None), (None, 0, 0)])
 def test_vmap_over_any_argument_is_a_loop(rng, over):
     case = CASES["shared key heads, causal"]
@@ -112,6 +113,7 @@ def test_vmap_over_any_argument_is_a_loop(rng, over):
         compare([part[lane] for part in found], one(*args, lanes[0][3]), scale=4)
 
 
+@pytest.mark.slow(one_in=2)
 @pytest.mark.parametrize("size", [1e10, 1e17, 3e38])
 def test_huge_scores_choose_the_largest(rng, size):
     case = CASES["blocks and a rest"]
@@ -145,6 +147,7 @@ def test_infinite_scores_have_their_limits():
     assert y[::2].tolist() == [0.0, 0.0]
 
 
+@pytest.mark.slow(one_in=2)
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_nan_stays_in_its_own_example_and_group_of_heads(rng, place):
     case = CASES["shared key heads, causal"]

@@ -30,6 +30,7 @@ def grouped(axes, groups):
     )
 
 
+@pytest.mark.slow(one_in=2)
 @pytest.mark.parametrize("sizes", GROUPS.values(), ids=GROUPS)
 @pytest.mark.parametrize(
     "case", ["causal and dilated", "padding wider than the window, strided", "images, all different"]

@@ -39,6 +39,7 @@ def drawn(rng, gates, states, shape, masked):
     return (kernels, tuple(normal(*batch, f) for _ in range(states)), normal(steps, *batch, d)), on
 
 
+@pytest.mark.slow(one_in=2)
 @pytest.mark.parametrize(
     ("cell", "shape"),
     # What a cell does not see is shown by one of them.
