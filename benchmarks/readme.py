@@ -111,7 +111,7 @@ def drawn() -> str:
     lines += [
         "",
         f"{record['drawn']} shapes a layer, seed {record['seed']}. Geometric means over {found['rows']} rows: "
-        f"{found['geometric_mean_jax']} × the best JAX peer, {found['geometric_mean_torch']} × PyTorch in eager mode.",
+        f"{found['geometric_mean_jax']} × the best JAX peer, {found['geometric_mean_torch']} × PyTorch.",
     ]
     return "\n".join(lines)
 

@@ -41,10 +41,9 @@ def test_a_call_ends_soon(kind):
 
 
 def test_all_agree_at_shapes_of_no_table(request):
-    seed = request.config.getoption("--seed") or 0
+    seed, peer = request.config.getoption("--seed"), "Flax"
     for kind in ("depthwise", "max pool", "layer norm"):
         (row,) = (row for _, row in drawn(1, seed, [kind]))
-        peer = "Flax"
         line = measure(row, Machine(1.0, 1.0), rounds=1, only=frozenset({peer}))
         assert set(line["contestants"]) == {peer, DLCORE}
 

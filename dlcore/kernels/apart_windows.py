@@ -1,11 +1,11 @@
-"""Convolution whose windows lie side by side, as in the patches of a picture, and its transpose: a matrix product.
+"""Convolution whose windows lie side by side, as in the patches of a picture: a matrix product.
 
 What the compiler does with the plain form: the gradient in the input is a convolution of dy with gaps, of which all but
 one in window × window products are with zero; for patches of 16 × 16 that is eight times the time of all the rest.
 
 The floor is that of the product, with x and y read and written once. The form chosen: x in blocks, the places of a
 block beside each other, times the kernel as a matrix; nothing overlaps, so that the gradients are products too, and
-JAX derives them: there is no rule here.
+JAX derives them: there is no rule here. Its transpose is `dlcore.kernels.few_features.products_back`, with one shift.
 
 Measured by `python -m benchmarks --only convolution`.
 """
@@ -22,7 +22,7 @@ from jax import lax
 from dlcore._typing import Array
 from dlcore._windows import WindowAxis
 
-__all__ = ["are_apart", "convolve_apart", "convolve_apart_back"]
+__all__ = ["are_apart", "convolve_apart"]
 
 
 def are_apart(axes: Sequence[WindowAxis]) -> bool:
@@ -41,17 +41,3 @@ def convolve_apart(x: Array, kernel: Array, axes: Sequence[WindowAxis]) -> Array
     blocks = blocks.transpose(0, *range(1, 2 * n, 2), *range(2, 2 * n + 1, 2), 2 * n + 1)
     rows = blocks.reshape(x.shape[0] * math.prod(outputs), math.prod(sizes) * channels)
     return (rows @ kernel.reshape(rows.shape[1], features)).reshape(x.shape[0], *outputs, features)
-
-
-def convolve_apart_back(kernel: Array, dy: Array, axes: Sequence[WindowAxis]) -> Array:
-    """dx (B, *inputs, C) of dy (B, *outputs, F) and the kernel (*window, C, F): its transpose in x."""
-    n, (channels, features) = len(axes), kernel.shape[-2:]
-    sizes, outputs = [w.size for w in axes], [w.outputs for w in axes]
-    rows = dy.reshape(dy.shape[0] * math.prod(outputs), features)
-    columns = kernel.reshape(math.prod(sizes) * channels, features)
-    blocks = lax.dot_general(rows, columns, (((1,), (1,)), ((), ())))
-    blocks = blocks.reshape(dy.shape[0], *outputs, *sizes, channels)
-    beside = blocks.transpose(0, *itertools.chain(*((1 + axis, 1 + n + axis) for axis in range(n))), 2 * n + 1)
-    whole = beside.reshape(dy.shape[0], *(w.outputs * w.size for w in axes), channels)
-    margins = [(-w.low, w.low + w.inputs - w.outputs * w.size, 0) for w in axes]
-    return lax.pad(whole, jnp.zeros((), dy.dtype), [(0, 0, 0), *margins, (0, 0, 0)])

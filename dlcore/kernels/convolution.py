@@ -32,7 +32,7 @@ from dlcore._varying import transposed
 from dlcore._windows import WindowAxis
 from dlcore.backprop.convolution import canonical_convolution, input_gradient, kernel_gradient
 from dlcore.kernels.apart_windows import are_apart, convolve_apart
-from dlcore.kernels.few_features import are_few, few_features, few_features_back
+from dlcore.kernels.few_features import are_few, few_features, products_back
 
 __all__ = ["convolve_dense", "plain_convolve"]
 
@@ -71,7 +71,7 @@ def _convolve_jvp(
     y = _convolve(x, kernel, axes)
 
     def input_term(kernel: Array, dx: Array) -> Array:
-        back = few_features_back if are_few(y.shape[-1], dx.shape[-1], axes) else input_gradient
+        back = products_back if are_few(y.shape[-1], dx.shape[-1], axes) else input_gradient
         return transposed(lambda dy: back(kernel, dy, axes), y, dx)
 
     def kernel_term(x: Array, dkernel: Array) -> Array:

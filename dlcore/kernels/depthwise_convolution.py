@@ -101,6 +101,7 @@ def depthwise_kernel_gradient(x: Array, dy: Array, axes: tuple[WindowAxis, ...])
 
 def _sum_of_products(a: Array, b: Array) -> Array:
     """Σ a · b over all axes but the last."""
+    # Not `column_sum`: its rest, a sum of its own, costs more here than a last stack that is filled up.
     stacks = blocks(a.size)
     # Few examples are taken row by row.
     lead = a.shape[0] if a.shape[0] >= stacks or a.ndim == 2 else a.shape[0] * a.shape[1]

@@ -6,7 +6,8 @@ of one to four columns, of which its routine for products takes four at a time: 
 The floor is x once. The form chosen: one product of x, as it lies, with all taps of the kernel side by side; then each
 output is the sum of what its taps' places have for it. With a stride, as transposed convolution has, tap
 j = m · stride + r adds to place r of the block of outputs that is m further, so that it is a sum over few shifts of
-whole blocks. One to four times as fast, while the product is at most twice as large as x.
+whole blocks; of windows that lie side by side there is one shift, whatever the features. One to four times as fast,
+while the product is at most twice as large as x.
 
 Measured by `python -m benchmarks --only convolution`.
 """
@@ -24,7 +25,7 @@ from dlcore._precision import compute_dtype
 from dlcore._typing import Array
 from dlcore._windows import WindowAxis
 
-__all__ = ["are_few", "few_features", "few_features_back"]
+__all__ = ["are_few", "few_features", "products_back"]
 
 # Columns that XLA's routine for products on CPU takes at once; and up to so many taps are written out.
 COLUMNS, TAPS = 4, 64
@@ -45,10 +46,10 @@ def few_features(x: Array, kernel: Array, axes: Sequence[WindowAxis]) -> Array:
     n = len(axes)
     # The windows that an input belongs to, taken backwards.
     back = [WindowAxis(w.outputs, w.inputs, w.size, 1, 1, w.size - 1 - w.low, w.size - 1 - w.high) for w in axes]
-    return few_features_back(lax.rev(kernel, tuple(range(n))).swapaxes(n, n + 1), x, back)
+    return products_back(lax.rev(kernel, tuple(range(n))).swapaxes(n, n + 1), x, back)
 
 
-def few_features_back(kernel: Array, dy: Array, axes: Sequence[WindowAxis]) -> Array:
+def products_back(kernel: Array, dy: Array, axes: Sequence[WindowAxis]) -> Array:
     """dx (B, *inputs, C) of dy (B, *outputs, F) and the kernel (*window, C, F), with any stride.
 
     dx[b, q, c] = Σ_{j, f} W[j, c, f] · dy[b, (q + low − j) / stride, f]

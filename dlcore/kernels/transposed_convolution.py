@@ -24,9 +24,9 @@ from dlcore._typing import Array
 from dlcore._varying import transposed
 from dlcore._windows import WindowAxis
 from dlcore.backprop.convolution import canonical_convolution, input_gradient, kernel_gradient
-from dlcore.kernels.apart_windows import are_apart, convolve_apart_back
+from dlcore.kernels.apart_windows import are_apart
 from dlcore.kernels.convolution import plain_convolve
-from dlcore.kernels.few_features import are_few, few_features_back
+from dlcore.kernels.few_features import are_few, products_back
 
 __all__ = ["exchange", "plain_transposed_convolve", "transposed_convolve"]
 
@@ -63,7 +63,7 @@ def transposed_convolve(x: Array, kernel: Array, axes: tuple[WindowAxis, ...], g
     """`plain_transposed_convolve`, with fast gradients in loops; the grouped one is the plain one."""
     if groups > 1:
         return plain_transposed_convolve(x, kernel, axes, groups)
-    return convolve_apart_back(kernel, x, axes) if are_apart(axes) else _transposed_convolve(x, kernel, axes)
+    return products_back(kernel, x, axes) if are_apart(axes) else _transposed_convolve(x, kernel, axes)
 
 
 # custom_jvp: see the top of the file. It saves x and the kernel, in their own dtype.
@@ -71,7 +71,7 @@ def transposed_convolve(x: Array, kernel: Array, axes: tuple[WindowAxis, ...], g
 def _transposed_convolve(x: Array, kernel: Array, axes: tuple[WindowAxis, ...]) -> Array:
     plain = partial(input_gradient, axes=axes)
     if are_few(x.shape[-1], kernel.shape[-2], axes):
-        return lax.platform_dependent(kernel, x, cpu=partial(few_features_back, axes=axes), default=plain)
+        return lax.platform_dependent(kernel, x, cpu=partial(products_back, axes=axes), default=plain)
     return plain(kernel, x)
 
 

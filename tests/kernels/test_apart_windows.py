@@ -9,8 +9,9 @@ import pytest
 from dlcore import nn
 from dlcore._windows import WindowAxis
 from dlcore.backprop.convolution import input_gradient
-from dlcore.kernels.apart_windows import are_apart, convolve_apart, convolve_apart_back
+from dlcore.kernels.apart_windows import are_apart, convolve_apart
 from dlcore.kernels.convolution import convolve_dense, plain_convolve
+from dlcore.kernels.few_features import products_back
 from tests.tolerance import assert_close
 
 # inputs, window, low, high; the last of the inputs may be in no window
@@ -50,7 +51,7 @@ def test_it_is_the_plain_form_with_all_derivatives(rng, case):
     window, x, dy = [w.size for w in axes], (2, *(w.inputs for w in axes), 3), (2, *(w.outputs for w in axes), 5)
     agree(*(partial(each, axes=axes) for each in (convolve_apart, plain_convolve)),
           *arrays(rng, x, (*window, 3, 5), x, (*window, 3, 5)))  # fmt: skip
-    agree(*(partial(each, axes=axes) for each in (convolve_apart_back, input_gradient)),
+    agree(*(partial(each, axes=axes) for each in (products_back, input_gradient)),
           *arrays(rng, (*window, 3, 5), dy, (*window, 3, 5), dy))  # fmt: skip
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from dlcore import nn
 from dlcore._windows import WindowAxis
-from dlcore.backprop.convolution import input_gradient
+from dlcore.backprop.convolution import input_gradient, kernel_gradient
 from dlcore.kernels.convolution import convolve_dense, plain_convolve
-from dlcore.kernels.few_features import are_few, few_features, few_features_back
+from dlcore.kernels.few_features import are_few, few_features, products_back
 from tests.tolerance import assert_close
 
 # inputs, window, stride, low, high
@@ -42,7 +42,7 @@ def test_back_is_the_plain_gradient(rng, case, features):
     kernel = jnp.asarray(rng.standard_normal((*(w.size for w in axes), features, 40)), jnp.float32)
     dy = jnp.asarray(rng.standard_normal((2, *(w.outputs for w in axes), 40)), jnp.float32)
     for actual, wanted in zip(
-        slopes(partial(few_features_back, axes=axes), kernel, dy),
+        slopes(partial(products_back, axes=axes), kernel, dy),
         slopes(partial(input_gradient, axes=axes), kernel, dy), strict=True,
     ):  # fmt: skip
         assert_close(actual, wanted, length=200)
@@ -106,6 +106,17 @@ def test_half_precision_is_the_rounding_of_float64(rng, dtype, x64):
         jnp.asarray(rng.standard_normal(shape), dtype)
         for shape in ((3, 4, 2, 40), (2, *(w.outputs for w in axes), 40))
     )  # fmt: skip
-    found = few_features_back(kernel, dy, axes)
+    found = products_back(kernel, dy, axes)
     assert found.dtype == dtype
     assert_close(found, input_gradient(kernel.astype(jnp.float64), dy.astype(jnp.float64), axes))
+
+
+@pytest.mark.parametrize(("low", "high", "dilation"), [(0, 0, 1), (2, 0, 1), (1, 3, 2), (3, 3, 1)])
+def test_a_kernels_gradient_turned_round_is_the_plain_one(rng, low, high, dilation):
+    axes = (WindowAxis(9, 9 + low + high - 2 * dilation, 3, 1, dilation, low, high),)
+    x, dy, kernel = (
+        jnp.asarray(rng.standard_normal(shape), jnp.float32)
+        for shape in ((2, 9, 8), (2, axes[0].outputs, 4), (3, 8, 4))
+    )
+    (wanted,) = jax.vjp(lambda kernel: plain_convolve(x, kernel, axes), kernel)[1](dy)
+    assert_close(kernel_gradient(x, dy, axes), wanted, length=30)
